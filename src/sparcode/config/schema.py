@@ -1,0 +1,275 @@
+"""The typed configuration: every key, its default, its meaning and its allowed range.
+
+A key that is not listed here is refused. Cross-key rules are checked by the validators at the end of
+each section, before any data is read.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MAX_NUM_TERMS = 2**24
+"""Largest accepted ``codebook_size ** num_codebooks`` (16.8 million posting lists)."""
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Rate = Annotated[float, Field(gt=0.0)]
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, unknown keys are errors, no silent type coercion of text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+
+class DeviceConfig(Section):
+    """Where and how MindSpore runs."""
+
+    target: Literal["CPU", "GPU", "Ascend"] = Field("CPU", description="device the networks run on")
+    mode: Literal["graph", "pynative"] = Field(
+        "graph", description="graph compiles the steps; pynative runs them eagerly, for debugging"
+    )
+
+
+class SyntheticConfig(Section):
+    """Generator of the built-in data set (used when data.source is synthetic)."""
+
+    num_users: Positive = Field(4000, description="users")
+    num_items: Positive = Field(2000, description="items")
+    num_categories: Positive = Field(24, description="values of the item feature 'category'")
+    num_styles: Positive = Field(24, description="values of the item feature 'style'")
+    interests_per_user: Positive = Field(3, description="(category, style) pairs that a user follows")
+    interactions_per_user: Positive = Field(30, description="mean number of interactions per user")
+    noise: Fraction = Field(0.1, description="share of interactions drawn by popularity alone")
+    seed: int = Field(7, ge=0, description="seed of the generator")
+
+
+class TableConfig(Section):
+    """Column names of a CSV or Parquet table (used when data.source is table)."""
+
+    user_column: str = Field("user", description="column with user ids")
+    item_column: str = Field("item", description="column with item ids")
+    rating_column: str | None = Field(None, description="column with ratings, null = implicit feedback")
+    timestamp_column: str | None = Field(None, description="column with timestamps, null = no order")
+    separator: str = Field(",", min_length=1, description="CSV field separator")
+
+
+class DeezerConfig(Section):
+    """Variant of the Deezer cold-start data (used when data.source is deezer)."""
+
+    embeddings: Literal["svd", "mf"] = Field("svd", description="TT-SVD or UT-ALS embeddings")
+
+
+class DataConfig(Section):
+    """Raw data, how it is filtered and split, and where the data set directory lies."""
+
+    name: str = Field("synthetic", min_length=1, description="name of the data set in reports")
+    source: Literal["synthetic", "movielens", "user_lines", "table", "deezer"] = Field(
+        "synthetic", description="format of the raw data"
+    )
+    path: str | None = Field(None, description="file or directory with the raw data, null for synthetic")
+    dataset_dir: str = Field(
+        "datasets/synthetic", min_length=1, description="data set directory, made from path when missing"
+    )
+    min_rating: float | None = Field(None, description="keep interactions rated at least this, null = all")
+    min_user_interactions: int = Field(0, ge=0, description="k-core: fewest interactions of a user")
+    min_item_interactions: int = Field(0, ge=0, description="k-core: fewest interactions of an item")
+    duplicates: Literal["keep_first", "keep_last", "keep_all", "error"] = Field(
+        "keep_first", description="what to do with a repeated (user, item) pair"
+    )
+    protocol: Literal["leave_one_out", "ratio", "global_time", "pre_split"] = Field(
+        "leave_one_out", description="how interactions are divided into train, valid and test"
+    )
+    valid_ratio: Fraction = Field(0.1, description="share of validation targets (all but leave_one_out)")
+    test_ratio: Fraction = Field(0.1, description="share of test targets (ratio, global_time)")
+    split_seed: int = Field(0, ge=0, description="seed of random splits (data without an order)")
+    max_history: Positive = Field(50, description="history items given to the encoder")
+    use_user_features: bool = Field(True, description="give user features to the query encoder")
+    use_item_features: bool = Field(True, description="give item features besides the id to the item tower")
+    synthetic: SyntheticConfig = Field(default_factory=SyntheticConfig, description="built-in generator")
+    table: TableConfig = Field(default_factory=TableConfig, description="table columns")
+    deezer: DeezerConfig = Field(default_factory=DeezerConfig, description="Deezer variant")
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        if self.source != "synthetic" and self.path is None:
+            raise ValueError(f"data.path is required for data.source {self.source!r}")
+        if self.valid_ratio + self.test_ratio >= 1.0:
+            raise ValueError("data.valid_ratio + data.test_ratio must be below 1")
+        if self.protocol == "pre_split" and self.source not in ("user_lines", "deezer"):
+            raise ValueError("data.protocol pre_split needs data.source user_lines or deezer")
+        if self.source == "deezer" and self.protocol != "pre_split":
+            raise ValueError("data.source deezer is split by its publishers: set data.protocol to pre_split")
+        if (
+            self.protocol == "global_time"
+            and self.source == "table"
+            and self.table.timestamp_column is None
+        ):
+            raise ValueError("data.protocol global_time needs data.table.timestamp_column")
+        return self
+
+
+class EncoderConfig(Section):
+    """Query encoder."""
+
+    name: Literal["dnn", "gru4rec", "sasrec"] = Field("dnn", description="encoder of the history")
+    hidden_size: Positive = Field(128, description="width of the MLP (dnn) or of the feed-forward block (sasrec)")
+    num_layers: Positive = Field(1, description="hidden layers (dnn), recurrent layers or attention blocks")
+    num_heads: Positive = Field(1, description="attention heads (sasrec)")
+    dropout: Fraction = Field(0.0, description="dropout probability, in steps of 1/256")
+
+
+class QuantizerConfig(Section):
+    """Code assignment: product quantization with EMA codebooks."""
+
+    num_codebooks: Positive = Field(2, description="M, sub-vectors per token")
+    codebook_size: Annotated[int, Field(ge=2)] = Field(256, description="N, codewords per codebook")
+    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.99, description="EMA decay of codeword statistics")
+    epsilon: Rate = Field(1e-5, description="Laplace smoothing of the codeword counts")
+    restart_threshold: Annotated[float, Field(ge=0.0)] = Field(
+        0.1, description="codewords whose EMA count falls below this are re-drawn from the batch, 0 = never"
+    )
+    commitment_weight: Annotated[float, Field(ge=0.0)] = Field(0.25, description="beta of the commitment loss")
+
+
+class ScorerConfig(Section):
+    """Interaction scorer E(token, item)."""
+
+    name: Literal["mlp", "attention", "gated"] = Field("gated", description="interaction network")
+    hidden_size: Positive = Field(32, description="width of the interaction layers")
+    num_layers: Positive = Field(1, description="hidden layers of the mlp and gated scorers")
+    num_heads: Positive = Field(2, description="attention heads (attention)")
+
+
+class ModelConfig(Section):
+    """Network: shared encoder and item tower, and the similarity that tells the models apart."""
+
+    name: Literal["sparcode", "two_tower", "all_to_all"] = Field("sparcode", description="similarity")
+    embedding_size: Positive = Field(64, description="width of item embeddings and query vectors")
+    num_query_tokens: Positive = Field(8, description="K_u, tokens per query = posting lists per query")
+    token_size: Positive = Field(16, description="D, width of a token")
+    score_bias: float = Field(1.0, description="start value of the learned bias b inside relu(E + b)")
+    temperature: Rate = Field(1.0, description="scores are divided by this in the softmax loss")
+    encoder: EncoderConfig = Field(default_factory=EncoderConfig, description="query encoder")
+    quantizer: QuantizerConfig = Field(default_factory=QuantizerConfig, description="code assignment")
+    scorer: ScorerConfig = Field(default_factory=ScorerConfig, description="interaction scorer")
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelConfig:
+        if self.encoder.name == "sasrec" and self.embedding_size % self.encoder.num_heads:
+            raise ValueError(
+                f"model.embedding_size ({self.embedding_size}) must be divisible by "
+                f"model.encoder.num_heads ({self.encoder.num_heads})"
+            )
+        if self.name == "two_tower":
+            return self
+        if self.scorer.name == "attention" and self.scorer.hidden_size % self.scorer.num_heads:
+            raise ValueError(
+                f"model.scorer.hidden_size ({self.scorer.hidden_size}) must be divisible by "
+                f"model.scorer.num_heads ({self.scorer.num_heads})"
+            )
+        if self.name == "sparcode":
+            self._check_quantizer()
+        return self
+
+    def _check_quantizer(self) -> None:
+        q = self.quantizer
+        if self.token_size % q.num_codebooks:
+            raise ValueError(
+                f"model.token_size ({self.token_size}) must be divisible by "
+                f"model.quantizer.num_codebooks ({q.num_codebooks})"
+            )
+        terms = q.codebook_size**q.num_codebooks
+        if terms > MAX_NUM_TERMS:
+            raise ValueError(
+                f"model.quantizer.codebook_size ** model.quantizer.num_codebooks is {terms}, "
+                f"more than {MAX_NUM_TERMS} posting lists"
+            )
+
+
+class LossConfig(Section):
+    """Softmax loss and its negatives."""
+
+    negatives: Literal["uniform", "popularity", "in_batch", "mixed", "full"] = Field(
+        "uniform", description="negatives: sampled, targets of the batch, both, or the whole catalogue"
+    )
+    num_negatives: Positive = Field(128, description="sampled negatives of a step (uniform, popularity, mixed)")
+    popularity_exponent: Annotated[float, Field(ge=0.0)] = Field(
+        0.75, description="sampling weight is count ** this (popularity, mixed)"
+    )
+    logq_correction: bool = Field(True, description="subtract the log of a negative's expected count")
+
+
+class TrainConfig(Section):
+    """Optimisation, validation and checkpoints."""
+
+    epochs: Positive = Field(20, description="passes over the training data")
+    batch_size: Positive = Field(256, description="sequences of a step (ordered data) or targets (unordered)")
+    targets_per_sequence: Positive = Field(
+        8, description="training targets kept per sequence on average (ordered data)"
+    )
+    learning_rate: Rate = Field(0.002, description="peak learning rate of Adam")
+    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay of the learning rate")
+    warmup_steps: int = Field(0, ge=0, description="steps of linear learning-rate warm-up")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="L2 penalty")
+    gradient_clip: Annotated[float, Field(ge=0.0)] = Field(0.0, description="largest global norm, 0 = off")
+    quantize_from: Fraction = Field(
+        0.5, description="share of the steps trained before codebooks are fitted and tokens quantized (sparcode)"
+    )
+    loss: LossConfig = Field(default_factory=LossConfig, description="loss and negatives")
+    validate_every: Positive = Field(1, description="epochs between validations")
+    validation_users: int = Field(2000, ge=0, description="users of a validation, 0 = all")
+    monitor: str = Field("ndcg@50", pattern=r"^(precision|recall|ndcg|hit_rate|mrr)@[1-9]\d*$",
+                         description="validation metric that picks the best checkpoint")
+    patience: int = Field(0, ge=0, description="validations without improvement before stopping, 0 = never")
+    collapse_warning: Fraction = Field(0.2, description="warn when less than this share of codewords is used")
+
+
+class IndexConfig(Section):
+    """How the inverted index is built from a trained model."""
+
+    prune: Literal["bias", "density", "top_l"] = Field(
+        "top_l",
+        description="keep positive scores as they are, up to a density, or the best of each list above its floor",
+    )
+    extra_bias: float = Field(0.0, description="added to every score before the relu; negative = sparser (bias)")
+    density: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.1, description="postings per pair (density)")
+    top_l: Positive = Field(400, description="postings of a list (top_l)")
+    block_terms: Positive = Field(256, description="codes scored at once")
+    block_items: Positive = Field(4096, description="items scored at once")
+
+
+class EvalConfig(Section):
+    """Evaluation protocol."""
+
+    ks: tuple[Positive, ...] = Field((10, 50), min_length=1, description="cut-offs of the metrics")
+    exclude_seen: bool = Field(True, description="leave items of the history out of the ranking")
+    max_users: int = Field(0, ge=0, description="evaluate the first users only, 0 = all")
+    fidelity_queries: int = Field(
+        1000, ge=0, description="queries for index against exhaustive scoring, 0 = none"
+    )
+    latency_queries: int = Field(200, ge=0, description="single queries timed, 0 = none")
+    batch_size: Positive = Field(256, description="queries encoded at once")
+    threads: Positive = Field(1, description="threads of the index search")
+
+
+class ExportConfig(Section):
+    """Deployment bundle."""
+
+    verify_queries: Positive = Field(200, description="real queries that the reloaded bundle must reproduce")
+    tolerance: Rate = Field(1e-4, description="largest accepted score difference, relative to max(1, |score|)")
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of initialisation, sampling and dropout")
+    device: DeviceConfig = Field(default_factory=DeviceConfig, description="device")
+    data: DataConfig = Field(default_factory=DataConfig, description="data")
+    model: ModelConfig = Field(default_factory=ModelConfig, description="network")
+    train: TrainConfig = Field(default_factory=TrainConfig, description="training")
+    index: IndexConfig = Field(default_factory=IndexConfig, description="index")
+    eval: EvalConfig = Field(default_factory=EvalConfig, description="evaluation")
+    export: ExportConfig = Field(default_factory=ExportConfig, description="bundle")
