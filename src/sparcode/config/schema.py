@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 MAX_NUM_TERMS = 2**24
 """Largest accepted ``codebook_size ** num_codebooks`` (16.8 million posting lists)."""
@@ -18,10 +18,25 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Rate = Annotated[float, Field(gt=0.0)]
 
 
-class Section(BaseModel):
-    """Base of all sections: immutable, unknown keys are errors, no silent type coercion of text."""
+def _tuple_of_list(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+CutOffs = Annotated[tuple[Positive, ...], Field(min_length=1), BeforeValidator(_tuple_of_list)]
+"""YAML knows lists only; strict validation wants the tuple."""
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, unknown keys are errors, "3" is not 3, numbers are finite."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        protected_namespaces=(),
+    )
 
 
 class DeviceConfig(Section):
@@ -96,17 +111,17 @@ class DataConfig(Section):
     def _check(self) -> DataConfig:
         if self.source != "synthetic" and self.path is None:
             raise ValueError(f"data.path is required for data.source {self.source!r}")
+        if self.source == "synthetic" and self.path is not None:
+            raise ValueError(
+                f"data.path is {self.path!r}, but data.source synthetic reads no files: set data.source"
+            )
         if self.valid_ratio + self.test_ratio >= 1.0:
             raise ValueError("data.valid_ratio + data.test_ratio must be below 1")
         if self.protocol == "pre_split" and self.source not in ("user_lines", "deezer"):
             raise ValueError("data.protocol pre_split needs data.source user_lines or deezer")
         if self.source == "deezer" and self.protocol != "pre_split":
             raise ValueError("data.source deezer is split by its publishers: set data.protocol to pre_split")
-        if (
-            self.protocol == "global_time"
-            and self.source == "table"
-            and self.table.timestamp_column is None
-        ):
+        if self.protocol == "global_time" and self.source == "table" and self.table.timestamp_column is None:
             raise ValueError("data.protocol global_time needs data.table.timestamp_column")
         return self
 
@@ -115,7 +130,9 @@ class EncoderConfig(Section):
     """Query encoder."""
 
     name: Literal["dnn", "gru4rec", "sasrec"] = Field("dnn", description="encoder of the history")
-    hidden_size: Positive = Field(128, description="width of the MLP (dnn) or of the feed-forward block (sasrec)")
+    hidden_size: Positive = Field(
+        128, description="width of the MLP (dnn) or of the feed-forward block (sasrec)"
+    )
     num_layers: Positive = Field(1, description="hidden layers (dnn), recurrent layers or attention blocks")
     num_heads: Positive = Field(1, description="attention heads (sasrec)")
     dropout: Fraction = Field(0.0, description="dropout probability, in steps of 1/256")
@@ -126,12 +143,16 @@ class QuantizerConfig(Section):
 
     num_codebooks: Positive = Field(2, description="M, sub-vectors per token")
     codebook_size: Annotated[int, Field(ge=2)] = Field(256, description="N, codewords per codebook")
-    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.99, description="EMA decay of codeword statistics")
+    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.99, description="EMA decay of codeword statistics"
+    )
     epsilon: Rate = Field(1e-5, description="Laplace smoothing of the codeword counts")
     restart_threshold: Annotated[float, Field(ge=0.0)] = Field(
         0.1, description="codewords whose EMA count falls below this are re-drawn from the batch, 0 = never"
     )
-    commitment_weight: Annotated[float, Field(ge=0.0)] = Field(0.25, description="beta of the commitment loss")
+    commitment_weight: Annotated[float, Field(ge=0.0)] = Field(
+        0.25, description="beta of the commitment loss"
+    )
 
 
 class ScorerConfig(Section):
@@ -195,7 +216,9 @@ class LossConfig(Section):
     negatives: Literal["uniform", "popularity", "in_batch", "mixed", "full"] = Field(
         "uniform", description="negatives: sampled, targets of the batch, both, or the whole catalogue"
     )
-    num_negatives: Positive = Field(128, description="sampled negatives of a step (uniform, popularity, mixed)")
+    num_negatives: Positive = Field(
+        128, description="sampled negatives of a step (uniform, popularity, mixed)"
+    )
     popularity_exponent: Annotated[float, Field(ge=0.0)] = Field(
         0.75, description="sampling weight is count ** this (popularity, mixed)"
     )
@@ -211,18 +234,24 @@ class TrainConfig(Section):
         8, description="training targets kept per sequence on average (ordered data)"
     )
     learning_rate: Rate = Field(0.002, description="peak learning rate of Adam")
-    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="decay of the learning rate")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "linear", description="decay of the learning rate"
+    )
     warmup_steps: int = Field(0, ge=0, description="steps of linear learning-rate warm-up")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="L2 penalty")
     gradient_clip: Annotated[float, Field(ge=0.0)] = Field(0.0, description="largest global norm, 0 = off")
     quantize_from: Fraction = Field(
-        0.5, description="share of the steps trained before codebooks are fitted and tokens quantized (sparcode)"
+        0.5,
+        description="share of the steps trained before codebooks are fitted and tokens quantized (sparcode)",
     )
     loss: LossConfig = Field(default_factory=LossConfig, description="loss and negatives")
     validate_every: Positive = Field(1, description="epochs between validations")
     validation_users: int = Field(2000, ge=0, description="users of a validation, 0 = all")
-    monitor: str = Field("ndcg@50", pattern=r"^(precision|recall|ndcg|hit_rate|mrr)@[1-9]\d*$",
-                         description="validation metric that picks the best checkpoint")
+    monitor: str = Field(
+        "ndcg@50",
+        pattern=r"^(precision|recall|ndcg|hit_rate|mrr)@[1-9]\d*$",
+        description="validation metric that picks the best checkpoint",
+    )
     patience: int = Field(0, ge=0, description="validations without improvement before stopping, 0 = never")
     collapse_warning: Fraction = Field(0.2, description="warn when less than this share of codewords is used")
 
@@ -232,9 +261,11 @@ class IndexConfig(Section):
 
     prune: Literal["bias", "density", "top_l"] = Field(
         "top_l",
-        description="keep positive scores as they are, up to a density, or the best of each list above its floor",
+        description="keep positive scores as they are, up to a density, or the best of each list",
     )
-    extra_bias: float = Field(0.0, description="added to every score before the relu; negative = sparser (bias)")
+    extra_bias: float = Field(
+        0.0, description="added to every score before the relu; negative = sparser (bias)"
+    )
     density: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.1, description="postings per pair (density)")
     top_l: Positive = Field(400, description="postings of a list (top_l)")
     block_terms: Positive = Field(256, description="codes scored at once")
@@ -244,7 +275,7 @@ class IndexConfig(Section):
 class EvalConfig(Section):
     """Evaluation protocol."""
 
-    ks: tuple[Positive, ...] = Field((10, 50), min_length=1, description="cut-offs of the metrics")
+    ks: CutOffs = Field((10, 50), description="cut-offs of the metrics")
     exclude_seen: bool = Field(True, description="leave items of the history out of the ranking")
     max_users: int = Field(0, ge=0, description="evaluate the first users only, 0 = all")
     fidelity_queries: int = Field(
@@ -259,7 +290,9 @@ class ExportConfig(Section):
     """Deployment bundle."""
 
     verify_queries: Positive = Field(200, description="real queries that the reloaded bundle must reproduce")
-    tolerance: Rate = Field(1e-4, description="largest accepted score difference, relative to max(1, |score|)")
+    tolerance: Rate = Field(
+        1e-4, description="largest accepted score difference, relative to max(1, |score|)"
+    )
 
 
 class Config(Section):
@@ -273,3 +306,15 @@ class Config(Section):
     index: IndexConfig = Field(default_factory=IndexConfig, description="index")
     eval: EvalConfig = Field(default_factory=EvalConfig, description="evaluation")
     export: ExportConfig = Field(default_factory=ExportConfig, description="bundle")
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        if self.data.source == "deezer":
+            if self.model.encoder.name != "dnn":
+                raise ValueError(
+                    f"model.encoder.name {self.model.encoder.name!r} needs ordered histories, but the queries "
+                    "of data.source deezer are feature sets: set model.encoder.name to dnn"
+                )
+            if not self.data.use_user_features:
+                raise ValueError("data.use_user_features must be true: data.source deezer has nothing else")
+        return self
