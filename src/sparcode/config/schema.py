@@ -312,7 +312,7 @@ class Config(Section):
         if self.data.source == "deezer":
             if self.model.encoder.name != "dnn":
                 raise ValueError(
-                    f"model.encoder.name {self.model.encoder.name!r} needs ordered histories, but the queries "
+                    f"model.encoder.name {self.model.encoder.name!r} needs ordered histories, but queries "
                     "of data.source deezer are feature sets: set model.encoder.name to dnn"
                 )
             if not self.data.use_user_features:

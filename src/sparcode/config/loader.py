@@ -1,0 +1,237 @@
+"""From a YAML file and command-line overrides to a checked ``Config``, and back.
+
+A file states only what differs from the defaults of the schema; overrides go before the file. Whatever is
+wrong is refused by one ``ConfigError`` that names the key, the value, where it was set and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sparcode.config.keys import KeyInfo, iter_keys, section_class
+from sparcode.config.schema import Config, Section
+from sparcode.config.yaml_text import Document, read_document, read_value, write_document
+from sparcode.errors import ConfigError, UsageError
+
+_KEY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_DOTTED = re.compile(r"[a-z_]+(?:\.[a-z_]+)+")
+_LONGEST_VALUE = 80
+
+
+@dataclass(frozen=True)
+class Override:
+    """A value that goes before the file.
+
+    Attributes:
+        key: dotted path, such as ``train.batch_size``, or a section with a mapping as value.
+        value: plain data.
+        origin: where it was given, for messages: ``--set train.batch_size=64``.
+    """
+
+    key: str
+    value: Any
+    origin: str
+
+
+def parse_override(setting: str) -> Override:
+    """Reads ``section.key=value``; the value is YAML, nothing after ``=`` is null.
+
+    Raises:
+        UsageError: not of that form.
+        ConfigError: the value is not valid YAML.
+    """
+    key, equals, text = setting.partition("=")
+    origin = f"--set {setting}"
+    if not equals or not _KEY.fullmatch(key.strip()):
+        raise UsageError(f"cannot read --set {setting!r}", expected="--set section.key=value")
+    return Override(key.strip(), read_value(text, origin), origin)
+
+
+def load_config(path: Path, overrides: Sequence[str | Override] = ()) -> Config:
+    """Loads and checks a configuration.
+
+    Args:
+        path: YAML file with the keys that differ from the defaults.
+        overrides: ``section.key=value`` texts or ready ``Override`` objects; later ones go before earlier.
+
+    Raises:
+        ConfigError: the file is missing, empty or not a YAML mapping; a key is unknown, repeated, of the
+            wrong type or out of range; keys contradict each other.
+        UsageError: an override is not of the form ``section.key=value``.
+    """
+    return build_config(read_config_file(path), overrides, str(path))
+
+
+def read_config_file(path: Path) -> Document:
+    """Reads a configuration file without checking its keys.
+
+    Raises:
+        ConfigError: the file cannot be read or is not a YAML mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise ConfigError("configuration file not found", where=path) from error
+    except OSError as error:
+        raise ConfigError(
+            "cannot read the configuration file", where=path, received=error.strerror
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("the configuration file is not UTF-8 text", where=path) from error
+    return read_document(text, str(path))
+
+
+def build_config(document: Document, overrides: Sequence[str | Override], source: str) -> Config:
+    """Lays overrides over a document and checks the result.
+
+    Args:
+        document: what the file states.
+        overrides: see ``load_config``.
+        source: name of the file, for messages.
+
+    Raises:
+        ConfigError, UsageError: as ``load_config``.
+    """
+    values = _without_empty_sections(document.values, Config)
+    origins = {key: f"{source}, line {line}" for key, line in document.lines.items()}
+    for item in overrides:
+        override = item if isinstance(item, Override) else parse_override(item)
+        nested = override.value
+        for name in reversed(override.key.split(".")):
+            nested = {name: nested}
+        values = _merged(values, nested)
+        for key in {override.key, *flatten(override.value, override.key)}:
+            origins[key] = override.origin
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise _config_error(error, origins, source) from error
+
+
+def dump_config(config: Config) -> str:
+    """YAML text with every key; ``load_config`` reads an equal configuration from it."""
+    return write_document(config.model_dump(mode="json"))
+
+
+def config_differences(a: Config, b: Config) -> list[str]:
+    """Dotted keys whose values differ, in the order of the schema."""
+    left, right = flatten(a.model_dump()), flatten(b.model_dump())
+    return [key for key, value in left.items() if value != right[key]]
+
+
+def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted key -> value; a value that is no mapping is returned under ``prefix``."""
+    if not isinstance(values, Mapping):
+        return {prefix: values}
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flat
+
+
+def _merged(base: Any, top: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(top, dict)):
+        return top
+    return {**base, **{key: _merged(base.get(key), value) for key, value in top.items()}}
+
+
+def _without_empty_sections(values: dict[str, Any], section: type[Section]) -> dict[str, Any]:
+    """Reads ``train:`` with nothing below it as a section that states nothing, not as null."""
+    kept = dict(values)
+    for name, field in section.model_fields.items():
+        inner = section_class(field.annotation)
+        if inner is None or name not in kept:
+            continue
+        if kept[name] is None:
+            kept[name] = {}
+        elif isinstance(kept[name], dict):
+            kept[name] = _without_empty_sections(kept[name], inner)
+    return kept
+
+
+def _config_error(error: ValidationError, origins: Mapping[str, str], source: str) -> ConfigError:
+    """The first fault in full; further ones by key."""
+    faults = error.errors(include_url=False)
+    keys = {key.path: key for key in iter_keys()}
+    first = _fault_error(faults[0], keys, origins, source)
+    others = [_path(fault["loc"]) for fault in faults[1:]]
+    if not others:
+        return first
+    also = f"also wrong: {', '.join(path or 'the whole' for path in others)}"
+    return ConfigError(
+        first.what,
+        where=first.where,
+        expected=first.expected,
+        received=first.received,
+        remedy=f"{first.remedy}; {also}" if first.remedy else also,
+    )
+
+
+def _fault_error(
+    fault: Mapping[str, Any], keys: Mapping[str, KeyInfo], origins: Mapping[str, str], source: str
+) -> ConfigError:
+    path = _path(fault["loc"])
+    if fault["type"] == "value_error":  # a cross-key rule of the schema
+        message = str(fault["ctx"]["error"])
+        return ConfigError(message, where=_origins_of(_DOTTED.findall(message), origins) or source)
+    where = f"{path} ({_origin(path, origins) or source})"
+    if fault["type"] == "extra_forbidden":
+        return ConfigError(
+            "unknown configuration key",
+            where=where,
+            received=_shown(fault["input"]),
+            remedy=_suggestion(path, keys),
+        )
+    key = keys.get(path.partition("[")[0])
+    if key is None or key.is_section:
+        return ConfigError(
+            "wrong value", where=where, expected="a section of keys", received=_shown(fault["input"])
+        )
+    return ConfigError("wrong value", where=where, expected=key.allowed, received=_shown(fault["input"]))
+
+
+def _path(location: Iterable[str | int]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path
+
+
+def _origin(path: str, origins: Mapping[str, str]) -> str | None:
+    """Where ``path``, or else the nearest section around it, was set."""
+    path = path.partition("[")[0]
+    while path:
+        if path in origins:
+            return origins[path]
+        path = path.rpartition(".")[0]
+    return None
+
+
+def _origins_of(paths: Iterable[str], origins: Mapping[str, str]) -> str:
+    found = [f"{path} ({origins[path]})" for path in dict.fromkeys(paths) if path in origins]
+    return ", ".join(found)
+
+
+def _suggestion(path: str, keys: Mapping[str, KeyInfo]) -> str:
+    """The closest known key: by name within the section, the same name elsewhere, or by the whole path."""
+    parent, _, name = path.rpartition(".")
+    siblings = [key for key in keys if key.rpartition(".")[0] == parent]
+    names = difflib.get_close_matches(name, [key.rpartition(".")[2] for key in siblings], n=1)
+    matches = [f"{parent}.{names[0]}" if parent else names[0]] if names else []
+    matches = matches or [key for key in keys if key.rpartition(".")[2] == name]
+    matches = matches or difflib.get_close_matches(path, keys, n=1)
+    if matches:
+        return f"did you mean {' or '.join(matches)}?"
+    return f"known keys here: {', '.join(siblings)}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."

@@ -1,0 +1,99 @@
+"""The configuration of a trained run, with the few settings that may differ afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparcode.config.loader import (
+    Override,
+    build_config,
+    config_differences,
+    flatten,
+    parse_override,
+    read_config_file,
+)
+from sparcode.config.schema import Config
+from sparcode.config.yaml_text import Document
+from sparcode.errors import ConfigError
+
+RUN_CONFIG_NAME = "config.yaml"
+"""File of a run directory with the resolved configuration."""
+
+OPEN_KEYS = ("device", "index", "eval", "export", "data.path", "data.dataset_dir")
+"""Sections and keys that do not change what was trained."""
+
+
+def load_run_config(
+    run_dir: Path, overrides: Sequence[str | Override] = (), config_path: Path | None = None
+) -> Config:
+    """Loads ``RUN/config.yaml`` and lays the settings over it that evaluation and export may change.
+
+    Args:
+        run_dir: run directory written by train.py.
+        overrides: settings below ``OPEN_KEYS``; they go before both files.
+        config_path: a configuration that must agree with the run on model and data; what it states below
+            ``OPEN_KEYS`` goes before the run's values.
+
+    Raises:
+        ConfigError: no run directory; an override or a file that would describe another model or data set;
+            anything that ``load_config`` refuses.
+    """
+    path = run_dir / RUN_CONFIG_NAME
+    if not path.is_file():
+        raise ConfigError(
+            f"no {RUN_CONFIG_NAME} in the run directory",
+            where=run_dir,
+            expected="a directory written by train.py --output_dir",
+        )
+    run = read_config_file(path)
+    layers: list[str | Override] = []
+    if config_path is not None:
+        layers += _agreeing_settings(config_path, build_config(run, (), str(path)), run_dir)
+    layers += [_open_override(item) for item in overrides]
+    return build_config(run, layers, str(path))
+
+
+def _open_override(item: str | Override) -> Override:
+    override = item if isinstance(item, Override) else parse_override(item)
+    if not _is_open(override.key):
+        raise ConfigError(
+            f"{override.key} cannot be set after training: the result would not be the trained model",
+            where=override.origin,
+            expected=f"a key of {', '.join(OPEN_KEYS)}",
+            remedy="train another run with it",
+        )
+    return override
+
+
+def _agreeing_settings(config_path: Path, run: Config, run_dir: Path) -> list[Override]:
+    """What the file states below ``OPEN_KEYS``, once its model and data are known to be the run's."""
+    document = read_config_file(config_path)
+    given = build_config(document, (), str(config_path))
+    differing = [
+        key
+        for key in config_differences(run, given)
+        if key.startswith(("model.", "data.")) and not _is_open(key)
+    ]
+    if differing:
+        left, right = flatten(run.model_dump()), flatten(given.model_dump())
+        pairs = ", ".join(f"{key} ({left[key]!r} there, {right[key]!r} here)" for key in differing)
+        raise ConfigError(
+            f"the configuration is not that of the run {run_dir}",
+            where=config_path,
+            received=f"different {pairs}",
+            remedy="leave out --config_path to use the run's own configuration",
+        )
+    return _stated_open_settings(document, str(config_path))
+
+
+def _stated_open_settings(document: Document, source: str) -> list[Override]:
+    return [
+        Override(key, value, f"{source}, line {document.lines[key]}")
+        for key, value in flatten(document.values).items()
+        if _is_open(key) and value is not None
+    ]
+
+
+def _is_open(key: str) -> bool:
+    return any(key == opened or key.startswith(f"{opened}.") for opened in OPEN_KEYS)
