@@ -1,0 +1,27 @@
+"""Codes, posting lists, their building, storage and search; needs numpy and numba only."""
+
+from sparcode.index.builder import (
+    BlockScorer,
+    BuildOptions,
+    BuildReport,
+    BuildResult,
+    IndexBuildError,
+    build_index,
+)
+from sparcode.index.codes import codewords_of_terms, count_terms, decode_terms, encode_terms
+from sparcode.index.inverted_index import KERNELS, InvertedIndex
+
+__all__ = [
+    "KERNELS",
+    "BlockScorer",
+    "BuildOptions",
+    "BuildReport",
+    "BuildResult",
+    "IndexBuildError",
+    "InvertedIndex",
+    "build_index",
+    "codewords_of_terms",
+    "count_terms",
+    "decode_terms",
+    "encode_terms",
+]

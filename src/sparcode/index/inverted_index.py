@@ -1,0 +1,194 @@
+"""The inverted index: posting lists keyed by term id, their search, and where they are kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sparcode.errors import UsageError
+from sparcode.index.kernels import WorkspacePool, search_term_at_a_time
+from sparcode.index.oracle import search_oracle
+from sparcode.index.postings import Postings, make_postings
+from sparcode.index.queries import IdFilter, QueryBatch, make_id_lists, make_term_ids, make_weights
+from sparcode.index.storage import read_index, write_index
+from sparcode.types import SearchResult
+
+Kernel = Literal["auto", "term_at_a_time", "oracle"]
+KERNELS: tuple[Kernel, ...] = ("auto", "term_at_a_time", "oracle")
+"""Search kernels; all give the same result bit for bit. ``auto`` picks the fastest."""
+
+
+class InvertedIndex:
+    """Posting lists ``term id -> [(item id, score)]`` with exact top-k search (SparCode, inference by index).
+
+    The index does not change once made and may be searched from several threads at once.
+
+    Args:
+        postings: checked posting lists, see :func:`sparcode.index.postings.make_postings`.
+        metadata: anything worth keeping with the index, as JSON values.
+    """
+
+    def __init__(self, postings: Postings, metadata: Mapping[str, Any] | None = None) -> None:
+        self._postings = postings
+        self._pool = WorkspacePool(postings.num_items)
+        self.metadata: dict[str, Any] = dict(metadata or {})
+
+    @classmethod
+    def from_postings(
+        cls,
+        indptr: ArrayLike,
+        item_ids: ArrayLike,
+        scores: ArrayLike,
+        *,
+        num_items: int,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> InvertedIndex:
+        """Make an index from compressed sparse rows, one row per term id.
+
+        Args:
+            indptr: (num_terms + 1,) int, from 0, not decreasing.
+            item_ids: (num_postings,) int in [0, num_items], ascending and unique within a row.
+            scores: (num_postings,) finite float32 above 0.
+            num_items: size of the catalogue.
+            metadata: JSON values kept with the index.
+
+        Raises:
+            IndexFormatError: an invariant does not hold.
+        """
+        return cls(make_postings(indptr, item_ids, scores, num_items), metadata)
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str], *, verify: bool = True) -> InvertedIndex:
+        """Open an index directory; the arrays are memory-mapped.
+
+        Args:
+            directory: where :meth:`save` put it.
+            verify: compare checksums and check every posting, which reads the files once. Without, only
+                headers, sizes and list borders are checked, and damage inside a posting goes unnoticed.
+
+        Raises:
+            IndexFormatError: missing, damaged, inconsistent, or of another version; names file and section.
+        """
+        postings, metadata = read_index(directory, verify=verify)
+        return cls(postings, metadata)
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write the index directory (docs/index_format.md); an index already there is replaced at one stroke.
+
+        Raises:
+            OutputError: the directory cannot be written; what was there before still is.
+        """
+        write_index(directory, self._postings, self.metadata)
+
+    def search(
+        self,
+        term_ids: ArrayLike,
+        k: int,
+        weights: ArrayLike | None = None,
+        exclude: IdFilter = None,
+        allow: IdFilter = None,
+        num_threads: int = 1,
+        kernel: Kernel = "auto",
+    ) -> SearchResult:
+        """Exact top-k items of each query.
+
+        An item's score is the sum of its scores in the query's lists, each times the weight of its term, added
+        in float32 in the order of the terms. Results are the items of at least one list, by descending score,
+        ties by smaller item id.
+
+        Args:
+            term_ids: (B, K_u) int; a repeated term counts each time, a negative one is no term.
+            k: results per query, at least 1; more than there are items is padding.
+            weights: (B, K_u) float32, finite and not negative; None = all 1.
+            exclude: item ids that are no results: None, one shared array, or one array (or None) per query;
+                negative ids are ignored.
+            allow: the only item ids that may be results, in the same forms; None = all.
+            num_threads: threads that share the batch.
+            kernel: one of :data:`KERNELS`.
+
+        Returns:
+            item_ids (B, k) int64 and scores (B, k) float32; short rows are padded with -1 and -inf.
+
+        Raises:
+            UsageError: an argument is out of range or of a wrong shape.
+        """
+        self._check_options(k, num_threads, kernel)
+        terms = make_term_ids(term_ids, self.num_terms)
+        queries = QueryBatch(
+            term_ids=terms,
+            weights=make_weights(weights, terms.shape),
+            exclude=make_id_lists(exclude, len(terms), self.num_items, "exclude"),
+            allow=make_id_lists(allow, len(terms), self.num_items, "allow"),
+        )
+        if kernel == "oracle":
+            return search_oracle(self._postings, queries, k)
+        return search_term_at_a_time(self._postings, queries, k, self._pool, num_threads)
+
+    @staticmethod
+    def _check_options(k: int, num_threads: int, kernel: str) -> None:
+        for name, value in (("k", k), ("num_threads", num_threads)):
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise UsageError(f"{name} out of range", expected="an integer of at least 1", received=value)
+        if kernel not in KERNELS:
+            raise UsageError("unknown kernel", expected=" | ".join(KERNELS), received=kernel)
+
+    @property
+    def postings(self) -> Postings:
+        """The posting lists, read-only."""
+        return self._postings
+
+    @property
+    def num_items(self) -> int:
+        """Size of the catalogue; the largest item id that may occur."""
+        return self._postings.num_items
+
+    @property
+    def num_terms(self) -> int:
+        """Number of term ids, with or without a posting."""
+        return self._postings.num_terms
+
+    @property
+    def num_lists(self) -> int:
+        """Number of lists that are not empty."""
+        return int(np.count_nonzero(self.list_lengths()))
+
+    @property
+    def num_postings(self) -> int:
+        """Number of (term, item) pairs kept."""
+        return self._postings.num_postings
+
+    @property
+    def index_density(self) -> float:
+        """Postings per (term, item) pair, 0 to 1; 0 for an index without terms or items."""
+        pairs = self.num_terms * self.num_items
+        return self.num_postings / pairs if pairs else 0.0
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the arrays, in memory and, without headers, on disk."""
+        return self._postings.size_bytes
+
+    def list_lengths(self) -> NDArray[np.int64]:
+        """(num_terms,) int64 number of postings of each list."""
+        return np.diff(self._postings.indptr)
+
+    def posting_list(self, term_id: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Item ids (n,) int32 and scores (n,) float32 of one list, as read-only views.
+
+        Raises:
+            UsageError: term id out of range.
+        """
+        if not 0 <= term_id < self.num_terms:
+            raise UsageError("term id out of range", expected=f"0 to {self.num_terms - 1}", received=term_id)
+        start, stop = self._postings.indptr[term_id : term_id + 2]
+        return self._postings.item_ids[start:stop], self._postings.scores[start:stop]
+
+    def __repr__(self) -> str:
+        return (
+            f"InvertedIndex(num_terms={self.num_terms}, num_items={self.num_items}, "
+            f"num_postings={self.num_postings}, index_density={self.index_density:.4g})"
+        )

@@ -1,0 +1,248 @@
+"""Compiled search: term-at-a-time into a dense accumulator, then a bounded heap.
+
+Four parts, kept apart so that each can be replaced: where a posting list lies and what a posting contributes
+(``_list_bounds``, ``_contribution``), accumulation (``_accumulate``), filters (``_drop_excluded``) and
+selection (``offer``, ``_select``, ``_drain``).
+
+Parallel queries use Python threads over kernels that release the interpreter lock: unlike a compiled parallel
+loop this may be called from several threads of a server at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sparcode.index.postings import Postings
+from sparcode.index.queries import QueryBatch
+from sparcode.types import NO_ITEM, SearchResult
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Scratch memory of one search thread, 8 bytes per item.
+
+    Attributes:
+        totals: (num_items + 1,) float32 score of each item; all 0 between queries.
+        touched: (num_items + 1,) int32 items whose total is not 0.
+    """
+
+    totals: NDArray[np.float32]
+    touched: NDArray[np.int32]
+
+
+class WorkspacePool:
+    """Workspaces of one index, reused from query to query; safe to use from several threads."""
+
+    def __init__(self, num_items: int) -> None:
+        self._num_items = num_items
+        self._free: deque[Workspace] = deque()
+
+    def take(self) -> Workspace:
+        """A clean workspace; give it back only after a search that ended well."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            size = self._num_items + 1
+            return Workspace(np.zeros(size, dtype=np.float32), np.empty(size, dtype=np.int32))
+
+    def give_back(self, workspace: Workspace) -> None:
+        self._free.append(workspace)
+
+
+def search_term_at_a_time(
+    postings: Postings, queries: QueryBatch, k: int, pool: WorkspacePool, num_threads: int = 1
+) -> SearchResult:
+    """Top-k items of each query; same result as :func:`sparcode.index.oracle.search_oracle`, bit for bit.
+
+    Args:
+        postings: the index.
+        queries: B queries.
+        k: results per query.
+        pool: workspaces for ``postings.num_items`` items.
+        num_threads: queries searched at the same time; each thread takes one contiguous part of the batch.
+
+    Returns:
+        (B, k) results.
+    """
+    item_ids = np.full((len(queries), k), NO_ITEM, dtype=np.int64)
+    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    result = SearchResult(item_ids, scores)
+    parts = min(num_threads, len(queries))
+    if parts <= 1:
+        _search_part(postings, queries, pool, (0, len(queries)), result)
+        return result
+    borders = [len(queries) * part // parts for part in range(parts + 1)]
+    with ThreadPoolExecutor(parts) as executor:
+        tasks = [
+            executor.submit(_search_part, postings, queries, pool, part, result)
+            for part in itertools.pairwise(borders)
+        ]
+        for task in tasks:
+            task.result()
+    return result
+
+
+def _search_part(
+    postings: Postings, queries: QueryBatch, pool: WorkspacePool, part: tuple[int, int], out: SearchResult
+) -> None:
+    workspace = pool.take()
+    _search_range(
+        (postings.indptr, postings.item_ids, postings.scores),
+        (queries.term_ids, queries.weights),
+        (queries.exclude.ids, queries.exclude.starts, queries.exclude.stops),
+        (queries.allow.ids, queries.allow.starts, queries.allow.stops),
+        (workspace.totals, workspace.touched),
+        part,
+        (out.item_ids, out.scores),
+    )
+    pool.give_back(workspace)
+
+
+@njit(nogil=True, cache=True)
+def _list_bounds(indptr, term):  # type: ignore[no-untyped-def]
+    return indptr[term], indptr[term + 1]
+
+
+@njit(nogil=True, cache=True)
+def _contribution(scores, posting, weight):  # type: ignore[no-untyped-def]
+    return weight * scores[posting]
+
+
+@njit(nogil=True, cache=True)
+def _accumulate(lists, term_ids, weights, totals, touched):  # type: ignore[no-untyped-def]
+    """Add the lists of one query in the order of its terms; returns the number of touched items."""
+    indptr, item_ids, scores = lists
+    count = 0
+    for place in range(len(term_ids)):
+        term, weight = term_ids[place], weights[place]
+        if term < 0 or weight == 0:
+            continue
+        start, stop = _list_bounds(indptr, term)
+        for posting in range(start, stop):
+            gain = _contribution(scores, posting, weight)
+            if gain > 0:  # a product may underflow to 0, and "total is 0" must mean "not touched"
+                item = item_ids[posting]
+                if totals[item] == 0:
+                    touched[count] = item
+                    count += 1
+                totals[item] += gain
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _drop_excluded(totals, ids, start, stop):  # type: ignore[no-untyped-def]
+    for place in range(start, stop):
+        totals[ids[place]] = 0
+
+
+@njit(nogil=True, cache=True)
+def _worse(score_a, item_a, score_b, item_b):  # type: ignore[no-untyped-def]
+    """Whether a ranks below b: smaller score, or same score and larger item id."""
+    return score_a < score_b or (score_a == score_b and item_a > item_b)
+
+
+@njit(nogil=True, cache=True)
+def _sift_down(heap_scores, heap_items, count, score, item):  # type: ignore[no-untyped-def]
+    """Put an entry in place of the root of a heap whose root is the worst entry."""
+    at = 0
+    while True:
+        child = 2 * at + 1
+        if child >= count:
+            break
+        right = child + 1
+        if right < count and _worse(
+            heap_scores[right], heap_items[right], heap_scores[child], heap_items[child]
+        ):
+            child = right
+        if not _worse(heap_scores[child], heap_items[child], score, item):
+            break
+        heap_scores[at], heap_items[at] = heap_scores[child], heap_items[child]
+        at = child
+    heap_scores[at], heap_items[at] = score, item
+
+
+@njit(nogil=True, cache=True)
+def _sift_up(heap_scores, heap_items, count, score, item):  # type: ignore[no-untyped-def]
+    at = count
+    while at > 0:
+        parent = (at - 1) // 2
+        if not _worse(score, item, heap_scores[parent], heap_items[parent]):
+            break
+        heap_scores[at], heap_items[at] = heap_scores[parent], heap_items[parent]
+        at = parent
+    heap_scores[at], heap_items[at] = score, item
+
+
+@njit(nogil=True, cache=True)
+def offer(heap_scores, heap_items, count, score, item):  # type: ignore[no-untyped-def]
+    """Offer an entry to a bounded heap of the best entries.
+
+    Args:
+        heap_scores: (capacity,) float32; the first ``count`` entries form a heap with the worst at the root.
+        heap_items: (capacity,) int item ids.
+        count: entries in use.
+        score: float32 score offered.
+        item: item id offered.
+
+    Returns:
+        The new number of entries.
+    """
+    if count < len(heap_scores):
+        _sift_up(heap_scores, heap_items, count, score, item)
+        return count + 1
+    if _worse(heap_scores[0], heap_items[0], score, item):
+        _sift_down(heap_scores, heap_items, count, score, item)
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _select(candidates, start, stop, totals, heap_scores, heap_items):  # type: ignore[no-untyped-def]
+    """Best candidates with a positive total; a candidate's total is set to 0, so that it counts once."""
+    count = 0
+    for place in range(start, stop):
+        item = candidates[place]
+        if totals[item] > 0:
+            count = offer(heap_scores, heap_items, count, totals[item], item)
+            totals[item] = 0
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _drain(heap_scores, heap_items, count, out_items, out_scores):  # type: ignore[no-untyped-def]
+    """Empty the heap into the front of a result row, best entry first."""
+    while count > 0:
+        count -= 1
+        out_scores[count], out_items[count] = heap_scores[0], heap_items[0]
+        if count > 0:
+            _sift_down(heap_scores, heap_items, count, heap_scores[count], heap_items[count])
+
+
+@njit(nogil=True, cache=True)
+def _search_range(lists, terms, exclude, allow, workspace, part, out):  # type: ignore[no-untyped-def]
+    """Search the queries ``part[0] .. part[1] - 1``."""
+    term_ids, weights = terms
+    exclude_ids, exclude_starts, exclude_stops = exclude
+    allow_ids, allow_starts, allow_stops = allow
+    totals, touched = workspace
+    out_items, out_scores = out
+    capacity = min(out_items.shape[1], len(totals))
+    heap_scores = np.empty(capacity, dtype=np.float32)
+    heap_items = np.empty(capacity, dtype=np.int64)
+    for query in range(part[0], part[1]):
+        num_touched = _accumulate(lists, term_ids[query], weights[query], totals, touched)
+        _drop_excluded(totals, exclude_ids, exclude_starts[query], exclude_stops[query])
+        if allow_stops[query] < 0:
+            count = _select(touched, 0, num_touched, totals, heap_scores, heap_items)
+        else:
+            start, stop = allow_starts[query], allow_stops[query]
+            count = _select(allow_ids, start, stop, totals, heap_scores, heap_items)
+            for place in range(num_touched):
+                totals[touched[place]] = 0
+        _drain(heap_scores, heap_items, count, out_items[query], out_scores[query])

@@ -1,0 +1,125 @@
+"""Which scores become postings, and with what score.
+
+A pruner sees the scores of one block of terms as consecutive blocks of items, and gives back the finished
+lists. All pruners keep positive scores only, as the relu of the model does.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sparcode.index.kernels import offer
+
+Lists = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+"""(T,) lengths, then item ids and scores of the T lists one after the other."""
+
+
+class Pruner(Protocol):
+    """Turns blocks of scores into posting lists."""
+
+    def begin(self, num_terms: int) -> None:
+        """Start a block of terms."""
+
+    def add(self, scores: NDArray[np.float32], first_item: int) -> None:
+        """Take the (T, I) scores of items ``first_item .. first_item + I - 1``; blocks come ascending."""
+
+    def finish(self) -> Lists:
+        """The lists of the block of terms."""
+
+
+class ShiftPruner:
+    """Keeps ``score + shift`` where that is above 0.
+
+    Memory: the postings of one block of terms, 12 bytes each, twice while they are brought into order.
+
+    Args:
+        shift: added to every score in float32; 0 keeps exactly what the relu of the model keeps.
+    """
+
+    def __init__(self, shift: float) -> None:
+        self._shift = np.float32(shift)
+
+    def begin(self, num_terms: int) -> None:
+        self._num_terms = num_terms
+        self._rows: list[NDArray[np.int64]] = []
+        self._items: list[NDArray[np.int32]] = []
+        self._scores: list[NDArray[np.float32]] = []
+
+    def add(self, scores: NDArray[np.float32], first_item: int) -> None:
+        shifted = scores + self._shift
+        rows, columns = np.nonzero(shifted > 0)
+        self._rows.append(rows)
+        self._items.append((columns + first_item).astype(np.int32))
+        self._scores.append(shifted[rows, columns])
+
+    def finish(self) -> Lists:
+        rows = np.concatenate(self._rows)
+        order = np.argsort(rows, kind="stable")  # within a row, items stay ascending
+        lengths = np.bincount(rows, minlength=self._num_terms).astype(np.int64)
+        return lengths, np.concatenate(self._items)[order], np.concatenate(self._scores)[order]
+
+
+class TopPruner:
+    """Keeps the ``top_l`` best positive scores of each list, less the list's floor.
+
+    The floor is the best positive score that is left out, 0 when none is: an item that is absent from the
+    list counts as the floor, which makes the floor a bias of the code. A posting equal to the floor is dropped.
+
+    Memory: 8 * (top_l + 1) bytes per term of the block, whatever the catalogue.
+
+    Args:
+        top_l: longest list.
+    """
+
+    def __init__(self, top_l: int) -> None:
+        self._capacity = top_l + 1
+
+    def begin(self, num_terms: int) -> None:
+        self._scores = np.empty((num_terms, self._capacity), dtype=np.float32)
+        self._items = np.empty((num_terms, self._capacity), dtype=np.int32)
+        self._counts = np.zeros(num_terms, dtype=np.int64)
+
+    def add(self, scores: NDArray[np.float32], first_item: int) -> None:
+        _offer_block(scores, first_item, self._scores, self._items, self._counts)
+
+    def finish(self) -> Lists:
+        lengths = _subtract_floors(self._scores, self._items, self._counts)
+        kept = np.arange(self._capacity) < lengths[:, None]  # (T, top_l + 1)
+        return lengths, self._items[kept], self._scores[kept]
+
+
+@njit(nogil=True, cache=True)
+def _offer_block(scores, first_item, heap_scores, heap_items, counts):  # type: ignore[no-untyped-def]
+    """Offer a block of scores to one bounded heap per term."""
+    for term in range(scores.shape[0]):
+        count = counts[term]
+        for column in range(scores.shape[1]):
+            if scores[term, column] > 0:
+                item = np.int32(first_item + column)
+                count = offer(heap_scores[term], heap_items[term], count, scores[term, column], item)
+        counts[term] = count
+
+
+@njit(nogil=True, cache=True)
+def _subtract_floors(heap_scores, heap_items, counts):  # type: ignore[no-untyped-def]
+    """Turn each heap into a list by ascending item id at the front of its row; returns the list lengths."""
+    lengths = np.zeros(len(counts), dtype=np.int64)
+    capacity = heap_scores.shape[1]
+    for term in range(len(counts)):
+        count = counts[term]
+        # A full heap holds one entry more than may be kept: its root, the worst, is the floor.
+        floor = heap_scores[term, 0] if count == capacity else np.float32(0)
+        order = np.argsort(heap_items[term, :count])
+        scores, items = heap_scores[term, :count][order], heap_items[term, :count][order]
+        length = 0
+        for place in range(count):
+            score = scores[place] - floor
+            if score > 0:
+                heap_scores[term, length], heap_items[term, length] = score, items[place]
+                length += 1
+        lengths[term] = length
+    return lengths
