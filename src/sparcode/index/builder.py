@@ -1,9 +1,9 @@
 """Building the index: every code is scored against every item, block by block, and pruned on the way.
 
-Memory, besides the scorer's own: one block of scores (``4 * block_terms * block_items`` bytes, a few copies),
-the pruner's state for one block of terms, and the postings kept (8 bytes each, 12 while they are joined). Nothing
-grows with the number of pairs. Estimating the threshold of ``prune="density"`` also holds the scores of a
-sample: ``max(2**22, 32 * num_items)`` numbers of 4 bytes at most.
+Memory, besides the scorer's own: some copies of a block of scores (``4 * block_terms * block_items`` bytes),
+the pruner's state for one block of terms, and the postings kept (8 bytes each, 12 while they are joined).
+Nothing grows with the number of pairs. Estimating the threshold of ``prune="density"`` also holds the scores
+of a sample: ``max(2**22, 32 * num_items)`` numbers of 4 bytes at most.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class BuildOptions:
 
     Attributes:
         prune: ``bias`` keeps ``score + extra_bias`` where positive; ``density`` does so with the bias (0 or
-            less) that keeps about ``density`` of all pairs; ``top_l`` keeps the best of each list above its floor.
+            less) that keeps about ``density`` of all pairs; ``top_l`` keeps the best of each list, less the
+            list's floor.
         extra_bias: bias only: added to every score; 0 keeps the relu of the model as it is.
         density: density only: postings per pair, in (0, 1].
         top_l: top_l only: longest list.

@@ -96,8 +96,8 @@ class InvertedIndex:
     ) -> SearchResult:
         """Exact top-k items of each query.
 
-        An item's score is the sum of its scores in the query's lists, each times the weight of its term, added
-        in float32 in the order of the terms. Results are the items of at least one list, by descending score,
+        An item's score is the sum of its scores in the query's lists, each times its term's weight, added in
+        float32 in the order of the terms. Results are the items of at least one list, by descending score,
         ties by smaller item id.
 
         Args:

@@ -67,7 +67,7 @@ class TopPruner:
     """Keeps the ``top_l`` best positive scores of each list, less the list's floor.
 
     The floor is the best positive score that is left out, 0 when none is: an item that is absent from the
-    list counts as the floor, which makes the floor a bias of the code. A posting equal to the floor is dropped.
+    list counts as the floor, which makes the floor a bias of the code. Postings equal to it are dropped.
 
     Memory: 8 * (top_l + 1) bytes per term of the block, whatever the catalogue.
 

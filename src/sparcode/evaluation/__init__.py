@@ -1,0 +1,1 @@
+"""Ranking metrics, protocols, baselines and reports."""
