@@ -220,13 +220,12 @@ def _origins_of(paths: Iterable[str], origins: Mapping[str, str]) -> str:
 
 
 def _suggestion(path: str, keys: Mapping[str, KeyInfo]) -> str:
-    """The closest known key: by name within the section, the same name elsewhere, or by the whole path."""
+    """The closest name within the section, the same name elsewhere, or else what the section knows."""
     parent, _, name = path.rpartition(".")
     siblings = [key for key in keys if key.rpartition(".")[0] == parent]
     names = difflib.get_close_matches(name, [key.rpartition(".")[2] for key in siblings], n=1)
     matches = [f"{parent}.{names[0]}" if parent else names[0]] if names else []
     matches = matches or [key for key in keys if key.rpartition(".")[2] == name]
-    matches = matches or difflib.get_close_matches(path, keys, n=1)
     if matches:
         return f"did you mean {' or '.join(matches)}?"
     return f"known keys here: {', '.join(siblings)}"

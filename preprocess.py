@@ -1,0 +1,36 @@
+"""Turns raw files into a data set directory: ``python preprocess.py --help``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from sparcode.entry import run_entry
+
+
+def main(argv: list[str]) -> None:
+    """Parses ``argv``, writes the data set directory and prints what is in it."""
+    from sparcode.config.arguments import parse_preprocess
+
+    data = parse_preprocess(argv).config.data
+
+    from sparcode.data.dataset import preprocess
+
+    dataset = preprocess(data)
+    print(f"data set {dataset.name}, protocol {dataset.protocol}, in {data.dataset_dir}")
+    print(format_counts(dataset.counts))
+
+
+def format_counts(counts: Mapping[str, int]) -> str:
+    """A table of counts, one a line, names to the left and numbers to the right."""
+    names = [name.replace("_", " ") for name in counts]
+    numbers = [f"{count:,}" for count in counts.values()]
+    left = max(map(len, names), default=0)
+    right = max(map(len, numbers), default=0)
+    return "\n".join(
+        f"  {name.ljust(left)}  {number.rjust(right)}" for name, number in zip(names, numbers, strict=True)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_entry(main, sys.argv[1:]))
