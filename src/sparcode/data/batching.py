@@ -1,0 +1,182 @@
+"""Training batches of fixed shape, each a pure function of (seed, epoch, step): training can resume anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparcode.data.dataset import Dataset, Interactions
+
+_SHUFFLE, _POSITIONS = 1, 2
+
+
+@dataclass(frozen=True)
+class QueryBatch:
+    """Queries and their positives.
+
+    Attributes:
+        history: (S, L) int32, right-aligned, 0 = padding.
+        users: (S,) int64 user of each row.
+        query_index: (Q,) int32 place of each query in the (S, L) history, row * L + position.
+        positives: (Q,) int32 item to predict, 0 = padding.
+        weights: (Q,) float32, 1 = real query, 0 = padding; real queries come first.
+    """
+
+    history: NDArray[np.int32]
+    users: NDArray[np.int64]
+    query_index: NDArray[np.int32]
+    positives: NDArray[np.int32]
+    weights: NDArray[np.float32]
+
+
+class BatchSource(Protocol):
+    """Batches of one training set."""
+
+    steps_per_epoch: int
+    every_position: bool
+    queries_per_batch: int
+    rows_per_batch: int
+
+    def epoch(self, number: int) -> Iterator[QueryBatch]:
+        """The batches of one epoch, in the same order whenever it is asked for."""
+        ...
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """Sizes of a batch: rows, history length and (ordered data) targets kept per row on average."""
+
+    batch_size: int
+    history_length: int
+    targets_per_sequence: int
+    seed: int
+
+
+def make_batches(dataset: Dataset, options: BatchOptions) -> BatchSource:
+    """Windows with a target at every position for ordered histories, else one target per row."""
+    if dataset.ordered and dataset.query_kind == "history":
+        return SequenceBatches(dataset.train, options)
+    return PairBatches(dataset.train, options, with_history=dataset.query_kind == "history")
+
+
+class SequenceBatches:
+    """Ordered data: windows of at most L items; the item after each position is that position's target.
+
+    A sequence longer than L + 1 is cut into windows from its end. Of all targets of a batch a random
+    ``batch_size * targets_per_sequence`` are used, so that every batch has the same shape.
+    """
+
+    every_position = True
+
+    def __init__(self, train: Interactions, options: BatchOptions) -> None:
+        self._items = np.asarray(train.items)
+        self._options = options
+        self._users, self._starts, self._lengths = _windows(train.indptr, options.history_length)
+        self.rows_per_batch = options.batch_size
+        self.queries_per_batch = options.batch_size * min(options.targets_per_sequence, options.history_length)
+        self.steps_per_epoch = -(-len(self._users) // options.batch_size)
+
+    def epoch(self, number: int) -> Iterator[QueryBatch]:
+        seed, size = self._options.seed, self._options.batch_size
+        order = np.random.default_rng([seed, _SHUFFLE, number]).permutation(len(self._users))
+        rng = np.random.default_rng([seed, _POSITIONS, number])
+        for start in range(0, len(order), size):
+            yield self._batch(order[start : start + size], rng)
+
+    def _batch(self, rows: NDArray[np.int64], rng: np.random.Generator) -> QueryBatch:
+        length, size = self._options.history_length, self._options.batch_size
+        age = length - 1 - np.arange(length)  # (L,), 0 = most recent place
+        counts = np.zeros(size, np.int64)
+        counts[: len(rows)] = self._lengths[rows]
+        first = np.zeros(size, np.int64)
+        first[: len(rows)] = self._starts[rows]
+        users = np.zeros(size, np.int64)
+        users[: len(rows)] = self._users[rows]
+        present = age[None] < counts[:, None]  # (S, L)
+        place = np.where(present, first[:, None] + counts[:, None] - 1 - age[None], 0)
+        history = np.where(present, self._items[place], 0).astype(np.int32)
+        queries = np.flatnonzero(present)
+        if len(queries) > self.queries_per_batch:
+            queries = np.sort(rng.choice(queries, self.queries_per_batch, replace=False))
+        positives = self._items[place.reshape(-1)[queries] + 1]
+        return _padded(history, users, queries, positives, self.queries_per_batch)
+
+
+class PairBatches:
+    """One (user, item) pair a row: the item is the positive, other items of the user are its history.
+
+    For data without an order and for feature-only queries (empty history). Each epoch shuffles the items of
+    every user; the history of a pair are the L items that follow it in that circular order, which makes it a
+    uniformly random subset of the user's other items and never holds the positive itself.
+    """
+
+    every_position = False
+
+    def __init__(self, train: Interactions, options: BatchOptions, with_history: bool) -> None:
+        counts = train.counts()
+        self._owner = np.repeat(np.arange(len(counts)), counts)
+        self._items = np.asarray(train.items)
+        self._indptr = np.asarray(train.indptr)
+        self._counts = counts
+        self._options = options
+        self._with_history = with_history
+        usable = counts[self._owner] >= (2 if with_history else 1)
+        self._pairs = np.flatnonzero(usable)
+        self.rows_per_batch = self.queries_per_batch = options.batch_size
+        self.steps_per_epoch = -(-len(self._pairs) // options.batch_size)
+
+    def epoch(self, number: int) -> Iterator[QueryBatch]:
+        seed, size = self._options.seed, self._options.batch_size
+        rng = np.random.default_rng([seed, _SHUFFLE, number])
+        items = self._items[np.lexsort((rng.random(len(self._items)), self._owner))]
+        order = self._pairs[rng.permutation(len(self._pairs))]
+        for start in range(0, len(order), size):
+            yield self._batch(items, order[start : start + size])
+
+    def _batch(self, items: NDArray[np.int32], pairs: NDArray[np.int64]) -> QueryBatch:
+        length, size = self._options.history_length, self._options.batch_size
+        users = np.zeros(size, np.int64)
+        users[: len(pairs)] = self._owner[pairs]
+        history = np.zeros((size, length), np.int32)
+        if self._with_history:
+            own = users[: len(pairs)]
+            first, count = self._indptr[own][:, None], self._counts[own][:, None]
+            step = length - np.arange(length)[None]  # (1, L), 1 at the last place
+            place = first + (pairs[:, None] - first + step) % count
+            history[: len(pairs)] = np.where(step < count, items[place], 0)
+        queries = np.arange(len(pairs)) * length + length - 1
+        return _padded(history, users, queries, items[pairs], size)
+
+
+def _padded(
+    history: NDArray[np.int32],
+    users: NDArray[np.int64],
+    queries: NDArray[np.int64],
+    positives: NDArray[np.int32],
+    size: int,
+) -> QueryBatch:
+    """Queries filled up to ``size`` with weight 0."""
+    index = np.zeros(size, np.int32)
+    index[: len(queries)] = queries
+    targets = np.zeros(size, np.int32)
+    targets[: len(queries)] = positives
+    weights = np.zeros(size, np.float32)
+    weights[: len(queries)] = 1.0
+    return QueryBatch(history, users, index, targets, weights)
+
+
+def _windows(
+    indptr: NDArray[np.int64], length: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """User, first place and number of inputs of every window; the last input of a sequence has no target."""
+    inputs = np.maximum(np.diff(indptr) - 1, 0)
+    pieces = -(-inputs // length)  # windows per user
+    users = np.repeat(np.arange(len(inputs)), pieces)
+    piece = np.arange(len(users)) - np.repeat(np.cumsum(pieces) - pieces, pieces)  # 0 = the most recent window
+    end = inputs[users] - piece * length
+    start = np.maximum(end - length, 0)
+    return users.astype(np.int64), indptr[users] + start, end - start

@@ -1,0 +1,1 @@
+"""Networks: query encoders, tokenizer, quantizer, item tower, interaction scorers and the three models."""

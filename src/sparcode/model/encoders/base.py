@@ -1,0 +1,26 @@
+"""What every history encoder offers."""
+
+from __future__ import annotations
+
+from mindspore import Tensor, nn
+
+
+class HistoryEncoder(nn.Cell):
+    """Turns embedded histories into query vectors.
+
+    Histories are right-aligned: the most recent item stands at position L-1 and padding comes first.
+
+    Subclasses implement ``states``: item vectors (S, L, d), mask (S, L) float32 with 1 = item, and
+    dropout noise -> (S, L, d), where the state at position p has seen positions 0..p only. ``last`` may
+    be overridden with a cheaper way to the same state at position L-1.
+    """
+
+    noise_layers = 0
+    """Number of (S, L, d) blocks of uint8 dropout noise that one forward pass uses."""
+
+    def states(self, items: Tensor, mask: Tensor, noise: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+    def last(self, items: Tensor, mask: Tensor, noise: Tensor | None) -> Tensor:
+        """Query vectors (S, d) of whole histories."""
+        return self.states(items, mask, noise)[:, -1]

@@ -1,0 +1,61 @@
+"""GRU4Rec encoder (Hidasi et al., ICLR 2016): gated recurrent layers over the history."""
+
+from __future__ import annotations
+
+from mindspore import Tensor, nn, ops
+
+from sparcode.model.encoders.base import HistoryEncoder
+from sparcode.model.layers import NoisyDropout
+
+
+class GRULayer(nn.Cell):
+    """One recurrent layer, unrolled over a fixed length; ``nn.GRU`` cannot be exported with a free batch size.
+
+    (S, L, d) and mask (S, L) -> (S, L, d). The hidden state stays zero until the first item.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.from_input = nn.Dense(width, 3 * width)
+        self.from_hidden = nn.Dense(width, 3 * width)
+        self.width = width
+
+    def construct(self, x: Tensor, mask: Tensor) -> Tensor:
+        steps = ops.unstack(self.from_input(x), axis=1)  # L x (S, 3d)
+        masks = ops.unstack(ops.expand_dims(mask, -1), axis=1)  # L x (S, 1)
+        hidden = ops.zeros_like(ops.split(steps[0], self.width, 1)[0])
+        states = ()
+        for step, present in zip(steps, masks):
+            input_reset, input_update, input_new = ops.split(step, self.width, 1)
+            hidden_reset, hidden_update, hidden_new = ops.split(self.from_hidden(hidden), self.width, 1)
+            reset = ops.sigmoid(input_reset + hidden_reset)
+            update = ops.sigmoid(input_update + hidden_update)
+            new = ops.tanh(input_new + reset * hidden_new)
+            proposal = new + update * (hidden - new)
+            hidden = hidden + present * (proposal - hidden)
+            states = (*states, hidden)
+        return ops.stack(states, 1)
+
+
+class GRU4RecEncoder(HistoryEncoder):
+    """Stacked GRU layers, dropout on the input of each.
+
+    Args:
+        width: embedding and hidden width d.
+        num_layers: recurrent layers.
+        dropout: dropout probability.
+    """
+
+    def __init__(self, width: int, num_layers: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.CellList([GRULayer(width) for _ in range(num_layers)])
+        self.dropout = NoisyDropout(dropout)
+        self.noise_layers = num_layers if dropout > 0 else 0
+
+    def states(self, items: Tensor, mask: Tensor, noise: Tensor | None) -> Tensor:
+        x = items
+        for number, layer in enumerate(self.layers):
+            if noise is not None:
+                x = self.dropout(x, noise[number])
+            x = layer(x, mask)
+        return x

@@ -1,0 +1,100 @@
+"""Inference graphs: what evaluation runs and what export writes."""
+
+from __future__ import annotations
+
+from mindspore import Tensor, nn
+
+from sparcode.model.all_to_all import AllToAll
+from sparcode.model.matching import MatchingNetwork
+from sparcode.model.sparcode import SparCode
+from sparcode.model.two_tower import TwoTower
+
+
+class VectorEncoder(nn.Cell):
+    """history (B, L) int32 and user feature rows -> query vectors (B, d) of a two-tower model."""
+
+    def __init__(self, network: TwoTower) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, history: Tensor, *user_rows: Tensor) -> Tensor:
+        return self.network.query_vectors(history, user_rows)
+
+
+class CodeEncoder(nn.Cell):
+    """history (B, L) int32 and user feature rows -> term ids (B, K_u) int32 and tokens (B, K_u, D) float32.
+
+    The tokens are those before quantization: multi-probe and re-ranking start from them.
+    """
+
+    def __init__(self, network: SparCode) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, history: Tensor, *user_rows: Tensor) -> tuple[Tensor, Tensor]:
+        codes, tokens = self.network.codes(self.network.query_vectors(history, user_rows))
+        return self.network.quantizer.term_ids(codes), tokens
+
+
+class TokenItemScorer(nn.Cell):
+    """tokens (T, D), item ids (C,) and item feature rows -> E + b before the ReLU, (T, C) float32."""
+
+    def __init__(self, network: AllToAll) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, tokens: Tensor, ids: Tensor, *feature_rows: Tensor) -> Tensor:
+        token_parts = self.network.scorer.token_part(tokens)
+        return self.network.token_scores(token_parts, self.network.item_part(ids, feature_rows))
+
+
+class VectorItemScorer(nn.Cell):
+    """query vectors (T, d), item ids (C,) and item feature rows -> dot products (T, C) float32."""
+
+    def __init__(self, network: TwoTower) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, vectors: Tensor, ids: Tensor, *feature_rows: Tensor) -> Tensor:
+        return self.network.cross(vectors, self.network.item_part(ids, feature_rows))
+
+
+class ItemParts(nn.Cell):
+    """item ids (C,) of the catalogue -> item parts (C, P_i)."""
+
+    def __init__(self, network: MatchingNetwork) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, ids: Tensor) -> Tensor:
+        return self.network.stored_item_part(ids)
+
+
+class TokenBlock(nn.Cell):
+    """tokens (T, D) and item parts (C, P_i) -> E + b before the ReLU, (T, C); the index builder's inner loop."""
+
+    def __init__(self, network: AllToAll) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, tokens: Tensor, item_parts: Tensor) -> Tensor:
+        return self.network.token_scores(self.network.scorer.token_part(tokens), item_parts)
+
+
+class QueryScores(nn.Cell):
+    """history (B, L), item parts (C, P_i), user feature rows -> model scores (B, C): exhaustive scoring."""
+
+    def __init__(self, network: MatchingNetwork, quantize: bool = True) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.quantize = quantize
+
+    def construct(self, history: Tensor, item_parts: Tensor, *user_rows: Tensor) -> Tensor:
+        queries = self.network.query_vectors(history, user_rows)
+        if self.quantize:
+            part = self.network.query_part(queries)
+        else:
+            part = self.network.training_parts(queries, False)[0]
+        return self.network.cross(part, item_parts)
+
+

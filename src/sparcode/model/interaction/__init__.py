@@ -1,0 +1,8 @@
+"""Interaction scorers E(token, item)."""
+
+from sparcode.model.interaction.attention import AttentionScorer
+from sparcode.model.interaction.base import InteractionScorer
+from sparcode.model.interaction.gated import GatedScorer
+from sparcode.model.interaction.mlp import MLPScorer
+
+__all__ = ["AttentionScorer", "GatedScorer", "InteractionScorer", "MLPScorer"]

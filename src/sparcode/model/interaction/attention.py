@@ -1,0 +1,102 @@
+"""Self-attention over the token and the item's feature tokens."""
+
+from __future__ import annotations
+
+from mindspore import Tensor, nn, ops
+
+from sparcode.model.interaction.base import InteractionScorer
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product over the last axis, kept as an axis of length one."""
+    return (a * b).sum(-1, keepdims=True)
+
+
+def _attend(logits: tuple[Tensor, ...], values: tuple[Tensor, ...]) -> Tensor:
+    """Softmax-weighted mean of values (..., w); every logit is (..., 1) and may broadcast."""
+    top = logits[0]
+    for logit in logits[1:]:
+        top = ops.maximum(top, logit)
+    weight = ops.exp(logits[0] - top)
+    total = weight
+    mixed = weight * values[0]
+    for logit, value in zip(logits[1:], values[1:]):
+        weight = ops.exp(logit - top)
+        total = total + weight
+        mixed = mixed + weight * value
+    return mixed / total
+
+
+class AttentionScorer(InteractionScorer):
+    """One self-attention layer over [token, item tokens], residual, ReLU, mean, linear output.
+
+    Entries, queries, keys and values of either side are computed once per token and once per item; only
+    the mixing is done per pair.
+
+    Args:
+        token_size: D.
+        item_width: width d of one item token.
+        num_item_tokens: K_i.
+        hidden_size: width H of the entries, divisible by num_heads.
+        num_heads: attention heads.
+    """
+
+    def __init__(
+        self, token_size: int, item_width: int, num_item_tokens: int, hidden_size: int, num_heads: int
+    ) -> None:
+        super().__init__()
+        self.num_item_tokens = num_item_tokens
+        self.hidden_size = hidden_size
+        self.num_heads = num_heads
+        self.head_width = hidden_size // num_heads
+        self.item_part_size = num_item_tokens * 4 * hidden_size
+        self.scale = self.head_width**-0.5
+        self.token_entry = nn.Dense(token_size, hidden_size)
+        self.item_entry = nn.CellList([nn.Dense(item_width, hidden_size) for _ in range(num_item_tokens)])
+        self.query_key_value = nn.Dense(hidden_size, 3 * hidden_size)
+        self.output = nn.Dense(hidden_size, 1)
+
+    def token_part(self, tokens: Tensor) -> Tensor:
+        """(..., D) -> (..., 4 H): entry, query, key, value."""
+        entry = self.token_entry(tokens)
+        return ops.concat((entry, self.query_key_value(entry)), -1)
+
+    def item_part(self, item_tokens: Tensor) -> Tensor:
+        """(C, K_i, d) -> (C, K_i * 4 H): entry, query, key, value of each item token."""
+        parts = ()
+        for number, layer in enumerate(self.item_entry):
+            entry = layer(item_tokens[:, number])
+            parts = (*parts, entry, self.query_key_value(entry))
+        return ops.concat(parts, -1)
+
+    def combine(self, token_parts: Tensor, item_parts: Tensor) -> Tensor:
+        pieces = ops.split(token_parts, self.hidden_size, -1)
+        item_pieces = ops.split(item_parts, self.hidden_size, -1)
+        rows = 1 + self.num_item_tokens
+        entries, queries, keys, values = (pieces[0],), (pieces[1],), (pieces[2],), (pieces[3],)
+        for number in range(self.num_item_tokens):
+            first = 4 * number
+            entries = (*entries, item_pieces[first])
+            queries = (*queries, item_pieces[first + 1])
+            keys = (*keys, item_pieces[first + 2])
+            values = (*values, item_pieces[first + 3])
+        pooled = ops.relu(entries[0] + self._mix(queries[0], keys, values))
+        for row in range(1, rows):
+            pooled = pooled + ops.relu(entries[row] + self._mix(queries[row], keys, values))
+        return self.output(pooled * (1.0 / rows)).squeeze(-1)
+
+    def _mix(self, query: Tensor, keys: tuple[Tensor, ...], values: tuple[Tensor, ...]) -> Tensor:
+        """Attention output (..., H) of one row, head by head."""
+        heads = ()
+        query_heads = ops.split(query * self.scale, self.head_width, -1)
+        key_heads, value_heads = (), ()
+        for key, value in zip(keys, values):
+            key_heads = (*key_heads, ops.split(key, self.head_width, -1))
+            value_heads = (*value_heads, ops.split(value, self.head_width, -1))
+        for head in range(self.num_heads):
+            logits, picked = (), ()
+            for key, value in zip(key_heads, value_heads):
+                logits = (*logits, _dot(query_heads[head], key[head]))
+                picked = (*picked, value[head])
+            heads = (*heads, _attend(logits, picked))
+        return ops.concat(heads, -1)

@@ -1,0 +1,70 @@
+"""Small building blocks shared by encoders, towers and scorers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+from mindspore.common.initializer import Normal, initializer
+
+NEGATIVE = -1e9
+"""Additive mask of a forbidden place in a softmax; finite, so that a fully masked row stays finite."""
+
+NOISE_LEVELS = 256
+
+
+def embedding_table(rows: int, width: int, name: str, std: float | None = None) -> Parameter:
+    """Return a trainable (rows, width) float32 table drawn from N(0, std), std = 1/sqrt(width) by default."""
+    sigma = width**-0.5 if std is None else std
+    return Parameter(initializer(Normal(sigma), (rows, width), ms.float32), name=name)
+
+
+class MLP(nn.Cell):
+    """Dense layers with ReLU between them and none at the end: (..., sizes[0]) -> (..., sizes[-1])."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.layers = nn.CellList([nn.Dense(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
+        self.last = len(sizes) - 2
+
+    def construct(self, x: Tensor) -> Tensor:
+        for number, layer in enumerate(self.layers):
+            x = layer(x)
+            if number < self.last:
+                x = ops.relu(x)
+        return x
+
+
+class NoisyDropout(nn.Cell):
+    """Dropout whose random numbers are an input, so that training resumes exactly.
+
+    MindSpore cannot save the state of its graph random generators; the training loop draws uint8 noise
+    with NumPy instead. The probability is rounded to a multiple of 1/256.
+
+    Args:
+        probability: share of elements set to zero, in [0, 1).
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.threshold = round(probability * NOISE_LEVELS)
+        self.scale = NOISE_LEVELS / (NOISE_LEVELS - self.threshold)
+
+    def construct(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Return x with elements dropped where noise (same shape, uint8) is below the threshold."""
+        keep = (noise.astype(ms.int32) >= self.threshold).astype(ms.float32)
+        return x * keep * self.scale
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of (B, W, d) over axis 1 where mask (B, W) is 1; zero for rows without any entry."""
+    weights = ops.expand_dims(mask, -1)
+    total = (values * weights).sum(1)  # (B, d)
+    return total / ops.maximum(weights.sum(1), Tensor(1.0, ms.float32))
+
+
+def causal_mask(length: int) -> Tensor:
+    """(length, length) float32: 0 where key <= query, -1e9 above the diagonal."""
+    return Tensor(np.triu(np.full((length, length), NEGATIVE, np.float32), 1))

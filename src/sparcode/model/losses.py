@@ -1,0 +1,122 @@
+"""Softmax loss over the positive and a set of candidates shared by the batch.
+
+One loss serves every choice of negatives. The candidates may be uniform or popularity samples, the
+positives of the batch, a mix, or the whole catalogue; ``log_expected`` tells how often a candidate was
+expected to be drawn, and is zero for the whole catalogue, which gives the plain full softmax.
+
+Sources: logQ correction, Bengio and Senecal 2003; in-batch negatives with correction, Yi et al., RecSys
+2019; the positive itself is not corrected, because it is always present and never sampled (Khrylchenko
+et al., RecSys 2025).
+"""
+
+from __future__ import annotations
+
+from mindspore import Tensor, nn, ops
+
+from sparcode.model.layers import NEGATIVE
+from sparcode.model.matching import MatchingNetwork
+
+
+class SampledSoftmaxLoss(nn.Cell):
+    """-log softmax of the positive's score among itself and the candidates.
+
+    Args:
+        temperature: scores are divided by it.
+    """
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.scale = 1.0 / temperature
+
+    def construct(
+        self,
+        positive_scores: Tensor,
+        candidate_scores: Tensor,
+        log_expected: Tensor,
+        hits: Tensor,
+    ) -> Tensor:
+        """Loss per query.
+
+        Args:
+            positive_scores: (Q,) float32.
+            candidate_scores: (Q, C) float32.
+            log_expected: (C,) float32, log of the expected number of draws of each candidate.
+            hits: (Q, C) bool, true where the candidate is the query's own positive (accidental hit).
+
+        Returns:
+            (Q,) float32.
+        """
+        positive = positive_scores * self.scale
+        negative = candidate_scores * self.scale - ops.expand_dims(log_expected, 0)
+        negative = ops.select(hits, ops.full_like(negative, NEGATIVE), negative)
+        logits = ops.concat((ops.expand_dims(positive, 1), negative), 1)  # (Q, 1 + C)
+        return ops.logsumexp(logits, 1) - positive
+
+
+class TrainingLoss(nn.Cell):
+    """Network, softmax loss and commitment loss of one training step.
+
+    Args:
+        network: any of the three models.
+        temperature: of the softmax.
+        commitment_weight: beta.
+        quantize: whether tokens are quantized in this phase of the training.
+        every_position: whether queries stand at given positions of the histories (ordered data).
+        use_noise: whether the noise input drives dropout.
+    """
+
+    def __init__(
+        self,
+        network: MatchingNetwork,
+        temperature: float,
+        commitment_weight: float,
+        quantize: bool,
+        every_position: bool,
+        use_noise: bool,
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.softmax = SampledSoftmaxLoss(temperature)
+        self.commitment_weight = commitment_weight
+        self.quantize = quantize
+        self.every_position = every_position
+        self.use_noise = use_noise
+
+    def construct(
+        self,
+        history: Tensor,
+        query_index: Tensor,
+        positives: Tensor,
+        weights: Tensor,
+        candidates: Tensor,
+        log_expected: Tensor,
+        noise: Tensor,
+        *user_rows: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Loss of one batch.
+
+        Args:
+            history: (S, L) int32, right-aligned, 0 = padding.
+            query_index: (Q,) int32, places in the (S, L) history; unused when Q = S rows are queries.
+            positives: (Q,) int32 item ids.
+            weights: (Q,) float32, 1 = real query, 0 = padding.
+            candidates: (C,) int32 item ids, 0 = padding.
+            log_expected: (C,) float32; +1e9 removes a candidate.
+            noise: uint8 dropout noise (layers, S, L, d), or any value without dropout.
+            user_rows: one tensor per user feature, (S, ...).
+
+        Returns:
+            total loss, softmax loss, commitment loss (scalars), tokens (T, D), codes (T, M).
+        """
+        queries = self.network.training_queries(
+            history, user_rows, noise if self.use_noise else None, query_index if self.every_position else None
+        )
+        part, error, tokens, codes = self.network.training_parts(queries, self.quantize)
+        positive_scores = self.network.aligned(part, self.network.stored_item_part(positives))
+        candidate_scores = self.network.cross(part, self.network.stored_item_part(candidates))
+        hits = ops.expand_dims(positives, 1) == ops.expand_dims(candidates, 0)
+        per_query = self.softmax(positive_scores, candidate_scores, log_expected, hits)
+        count = ops.maximum(weights.sum(), ops.ones_like(weights.sum()))
+        softmax_loss = (per_query * weights).sum() / count
+        commitment = (error * weights).sum() / count
+        return softmax_loss + self.commitment_weight * commitment, softmax_loss, commitment, tokens, codes

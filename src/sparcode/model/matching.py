@@ -1,0 +1,88 @@
+"""Base of the three models: one encoder, one item tower, and a similarity that tells the models apart."""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import Tensor, nn
+
+from sparcode.model.encoders import QueryEncoder
+from sparcode.model.features import FeatureStore
+from sparcode.model.item_tower import ItemTower
+
+
+class MatchingNetwork(nn.Cell):
+    """Query encoder, item tower and item features; subclasses add the similarity.
+
+    A subclass turns query vectors (Q, d) into a *query part* and item ids into an *item part*, and scores
+    parts against each other; both sides are computed once however many pairs there are.
+
+    Args:
+        encoder: query encoder.
+        tower: item tower.
+        store: feature rows of all items.
+    """
+
+    def __init__(self, encoder: QueryEncoder, tower: ItemTower, store: FeatureStore) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.tower = tower
+        self.store = store
+
+    # ---- query side
+
+    def _history(self, history: Tensor) -> tuple[Tensor, Tensor]:
+        """History ids (S, L) -> item vectors (S, L, d) and mask (S, L)."""
+        rows, length = history.shape
+        flat = history.reshape(-1)
+        vectors = self.tower.vectors(flat, self.store(flat))
+        mask = (history > 0).astype(ms.float32)
+        return vectors.reshape(-1, length, vectors.shape[-1]), mask
+
+    def query_vectors(self, history: Tensor, user_rows: tuple[Tensor, ...]) -> Tensor:
+        """Query vectors (S, d) of whole histories (S, L) int32, without dropout."""
+        items, mask = self._history(history)
+        return self.encoder.last(items, mask, user_rows, None)
+
+    def training_queries(
+        self,
+        history: Tensor,
+        user_rows: tuple[Tensor, ...],
+        noise: Tensor | None,
+        query_index: Tensor | None,
+    ) -> Tensor:
+        """Query vectors (Q, d): one per row, or at the chosen positions (Q,) of the (S, L) histories."""
+        items, mask = self._history(history)
+        if query_index is None:
+            return self.encoder.last(items, mask, user_rows, noise)
+        return self.encoder.at(items, mask, user_rows, noise, query_index)
+
+    # ---- item side
+
+    def item_part(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
+        """Item ids (C,) and their feature rows -> item part (C, P_i)."""
+        raise NotImplementedError
+
+    def stored_item_part(self, ids: Tensor) -> Tensor:
+        """Item ids (C,) of the catalogue -> item part (C, P_i)."""
+        return self.item_part(ids, self.store(ids))
+
+    # ---- similarity
+
+    def training_parts(self, queries: Tensor, quantize: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Query vectors (Q, d) -> query part, squared quantization error (Q,), tokens (T, D), codes (T, M).
+
+        Models without a quantizer return zeros for the error and one-row placeholders for tokens and codes.
+        """
+        raise NotImplementedError
+
+    def query_part(self, queries: Tensor) -> Tensor:
+        """Query vectors (Q, d) -> query part as served."""
+        raise NotImplementedError
+
+    def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """Every query against every item: -> scores (Q, C)."""
+        raise NotImplementedError
+
+    def aligned(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """Each query against its own item: Q query parts, item parts (Q, P_i) -> scores (Q,)."""
+        raise NotImplementedError

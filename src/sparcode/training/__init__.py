@@ -1,0 +1,1 @@
+"""Training: runtime, compiled step, loop, checkpoints, logging."""

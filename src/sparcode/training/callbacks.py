@@ -1,0 +1,177 @@
+"""What a run leaves behind while it trains: metrics.jsonl, TensorBoard events, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from sparcode.errors import OutputError
+
+_LOG = logging.getLogger(__name__)
+
+PLAIN_INTERVAL = 10.0
+"""Seconds between progress lines where stderr is not a terminal."""
+
+
+class MetricsLog:
+    """One JSON object per epoch in ``metrics.jsonl``; entries after ``epoch`` are dropped on resume."""
+
+    def __init__(self, path: Path, epoch: int) -> None:
+        self._path = path
+        kept = []
+        if path.is_file() and epoch > 0:
+            for line in path.read_text(encoding="utf-8").splitlines():
+                if line.strip() and json.loads(line)["epoch"] <= epoch:
+                    kept.append(line)
+        _write_atomically(path, "".join(line + "\n" for line in kept))
+
+    def append(self, record: dict[str, Any]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+class TensorBoard:
+    """Scalars of every epoch as TensorBoard event files in the run directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._writer = SummaryWriter(str(directory))
+
+    def write(self, record: dict[str, Any], epoch: int) -> None:
+        for name, value in _flat(record):
+            self._writer.add_scalar(name, value, epoch)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Progress:
+    """Progress of one epoch: a bar on a terminal, a plain line every few seconds in a log.
+
+    Args:
+        title: what is going on.
+        steps: steps of the epoch.
+        total: steps of the whole run, for the ETA of the run.
+        done: steps of the run done before this epoch.
+        stream: where to write, stderr by default.
+    """
+
+    def __init__(self, title: str, steps: int, total: int, done: int, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._title, self._steps, self._total, self._done = title, steps, total, done
+        self._started = self._printed = time.monotonic()
+        self._samples = 0
+        self._step = 0
+        self._bar = (
+            tqdm(total=steps, desc=title, file=self._stream, leave=False, unit="step")
+            if self._stream.isatty()
+            else None
+        )
+
+    def advance(self, samples: int, loss: float) -> None:
+        """Count one step."""
+        self._step += 1
+        self._samples += samples
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._status(loss), refresh=False)
+            self._bar.update()
+        elif time.monotonic() - self._printed >= PLAIN_INTERVAL:
+            self._printed = time.monotonic()
+            self._stream.write(f"{self._title} step {self._step}/{self._steps} {self._status(loss)}\n")
+            self._stream.flush()
+
+    def _status(self, loss: float) -> str:
+        rate = self._step / max(self.seconds, 1e-9)
+        left = (self._total - self._done - self._step) / max(rate, 1e-9)
+        return f"loss {loss:.4f} {self.samples_per_second:,.0f} samples/s run ETA {left / 60:.1f} min"
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    @property
+    def samples_per_second(self) -> float:
+        return self._samples / max(self.seconds, 1e-9)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class CodebookMonitor:
+    """Usage and perplexity of the codewords within one epoch.
+
+    usage: share of codewords assigned at least once, mean over codebooks.
+    perplexity: exp of the entropy of the assignment frequencies, mean over codebooks; at most N.
+    """
+
+    def __init__(self, num_codebooks: int, codebook_size: int) -> None:
+        self._counts = np.zeros((num_codebooks, codebook_size), np.int64)
+
+    def add(self, codes: NDArray[np.int32]) -> None:
+        """Count codes (T, M)."""
+        for book, column in enumerate(codes.T):
+            self._counts[book] += np.bincount(column, minlength=self._counts.shape[1])
+
+    def summary(self) -> dict[str, float]:
+        total = np.maximum(self._counts.sum(1, keepdims=True), 1)
+        share = self._counts / total
+        entropy = -(share * np.log(np.maximum(share, 1e-12))).sum(1)
+        return {
+            "usage": float((self._counts > 0).mean()),
+            "perplexity": float(np.exp(entropy).mean()),
+        }
+
+    def warn_on_collapse(self, threshold: float) -> None:
+        usage = self.summary()["usage"]
+        if usage < threshold:
+            _LOG.warning(
+                "codebook collapse: only %.0f %% of the codewords are used (train.collapse_warning %.0f %%); "
+                "raise model.quantizer.restart_threshold or lower model.quantizer.codebook_size",
+                100 * usage,
+                100 * threshold,
+            )
+
+
+def prepare_run_directory(path: Path) -> None:
+    """Create the run directory and prove that it can be written.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    try:
+        (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        probe = path / f".write_test_{os.getpid()}"
+        probe.write_text("x", encoding="utf-8")
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            "the run directory cannot be written", where=path, received=error.strerror or str(error),
+            remedy="choose another --output_dir",
+        ) from error
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _flat(record: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    entries: list[tuple[str, float]] = []
+    for name, value in record.items():
+        if isinstance(value, dict):
+            entries += _flat(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and name != "epoch":
+            entries.append((f"{prefix}{name.replace('@', '_at_')}", float(value)))
+    return entries

@@ -1,0 +1,134 @@
+"""Self-describing checkpoints, written atomically.
+
+A checkpoint holds every parameter of network and optimizer (weights, codebooks and their EMA state,
+moments, step counters) and a JSON text with format version, configuration, data set fingerprint, progress
+and metrics. MindSpore's own writer deletes the old file before it writes the new one; here the new file is
+written beside it and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+from mindspore import nn
+
+from sparcode import __version__
+from sparcode.errors import CheckpointError, OutputError
+
+FORMAT_VERSION = 1
+_META = "sparcode_meta"
+
+
+@dataclass(frozen=True)
+class CheckpointMeta:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        config: resolved configuration as plain data.
+        fingerprint: of the data set.
+        epoch: epochs completed.
+        step: optimisation steps completed.
+        quantized: whether codebooks have been fitted (always true for models without).
+        metrics: validation metrics at this point.
+        state: progress of the loop (best value, validations without improvement).
+    """
+
+    config: dict[str, Any]
+    fingerprint: str
+    epoch: int
+    step: int
+    quantized: bool
+    metrics: dict[str, float] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+def save_checkpoint(path: Path, cells: Sequence[nn.Cell], meta: CheckpointMeta) -> None:
+    """Write the parameters of the cells and the description to ``path`` (.ckpt), replacing it atomically.
+
+    Raises:
+        OutputError: the directory cannot be written; an older checkpoint at ``path`` is kept.
+    """
+    parameters = {}
+    for cell in cells:
+        for parameter in cell.get_parameters():
+            parameters.setdefault(parameter.name, parameter)
+    text = json.dumps({"format": FORMAT_VERSION, "package": __version__, "mindspore": ms.__version__, **vars(meta)})
+    temporary = path.with_name(f"{path.stem}.{os.getpid()}.part.ckpt")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ms.save_checkpoint(
+            [{"name": name, "data": value} for name, value in parameters.items()],
+            str(temporary),
+            append_dict={_META: text},
+            crc_check=True,
+        )
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError, ValueError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            "the checkpoint cannot be written", where=path, received=_short(error),
+            remedy="free space or choose another --output_dir",
+        ) from error
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, ms.Parameter], CheckpointMeta]:
+    """Parameters and description of a checkpoint.
+
+    Raises:
+        CheckpointError: missing, damaged, foreign, or of another format version.
+    """
+    if not path.is_file():
+        raise CheckpointError("there is no checkpoint", where=path, remedy="train first")
+    try:
+        parameters = ms.load_checkpoint(str(path), crc_check=True)
+    except (ValueError, RuntimeError, OSError, TypeError) as error:
+        raise CheckpointError(
+            "the checkpoint is damaged", where=path, received=_short(error), remedy="restore it or train again"
+        ) from error
+    text = parameters.pop(_META, None)
+    if not isinstance(text, str):
+        raise CheckpointError("not a checkpoint of this project", where=path, expected=f"an entry {_META}")
+    fields = json.loads(text)
+    version = fields.pop("format", None)
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            "unknown checkpoint version", where=path, expected=FORMAT_VERSION, received=version,
+            remedy="use the package version that wrote it",
+        )
+    fields.pop("package", None)
+    fields.pop("mindspore", None)
+    return parameters, CheckpointMeta(**fields)
+
+
+def load_into(path: Path, parameters: dict[str, ms.Parameter], cells: Sequence[nn.Cell]) -> None:
+    """Copy checkpoint parameters into the cells; every parameter of the cells must be there with its shape.
+
+    Raises:
+        CheckpointError: a parameter is missing or of another shape.
+    """
+    for cell in cells:
+        for parameter in cell.get_parameters():
+            stored = parameters.get(parameter.name)
+            if stored is None:
+                raise CheckpointError(
+                    f"parameter {parameter.name} is missing", where=path,
+                    remedy="the checkpoint belongs to another configuration",
+                )
+            if tuple(stored.shape) != tuple(parameter.shape):
+                raise CheckpointError(
+                    f"parameter {parameter.name} has another shape", where=path, expected=tuple(parameter.shape),
+                    received=tuple(stored.shape), remedy="the checkpoint belongs to another configuration",
+                )
+        ms.load_param_into_net(cell, parameters)
+
+
+def _short(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,265 @@
+"""The training loop, top to bottom: epochs, phases, validation, checkpoints, early stopping."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mindspore import Tensor, nn
+from numpy.typing import NDArray
+
+from sparcode.config.schema import Config
+from sparcode.data.batching import BatchSource
+from sparcode.errors import CheckpointError, TrainingError
+from sparcode.model.losses import TrainingLoss
+from sparcode.model.matching import MatchingNetwork
+from sparcode.model.sparcode import SparCode
+from sparcode.training.callbacks import CodebookMonitor, MetricsLog, Progress, TensorBoard
+from sparcode.training.checkpoint import CheckpointMeta, load_into, read_checkpoint, save_checkpoint
+from sparcode.training.schedule import learning_rate_at
+from sparcode.training.step import StepInputs, TrainStep, make_optimizer, set_learning_rate
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainerParts:
+    """What the composition root hands to the loop.
+
+    Attributes:
+        network: network to train.
+        batches: training batches.
+        inputs: batch -> input tensors.
+        validate: (quantized) -> validation metrics by name; full ranking.
+        sample_tokens: () -> tokens (T, D) of training queries, for fitting the codebooks.
+        fingerprint: of the data set.
+    """
+
+    network: MatchingNetwork
+    batches: BatchSource
+    inputs: StepInputs
+    validate: Callable[[bool], dict[str, float]]
+    sample_tokens: Callable[[], NDArray[np.float32]]
+    fingerprint: str
+
+
+@dataclass
+class LoopState:
+    """Progress that a checkpoint must carry."""
+
+    epoch: int = 0
+    step: int = 0
+    quantized: bool = False
+    best: float = -math.inf
+    best_epoch: int = 0
+    stale: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Trainer:
+    """Trains one network into one run directory.
+
+    Args:
+        config: configuration.
+        parts: network, batches, validation.
+        run_dir: run directory, already writable.
+    """
+
+    def __init__(self, config: Config, parts: TrainerParts, run_dir: Path) -> None:
+        self._config, self._parts, self._run_dir = config, parts, run_dir
+        self._network = parts.network
+        self._has_codes = isinstance(parts.network, SparCode)
+        self._optimizer = make_optimizer(parts.network, config)
+        self._state = LoopState(quantized=not self._has_codes)
+        self._steps: dict[bool, TrainStep] = {}
+
+    @property
+    def checkpoints(self) -> Path:
+        return self._run_dir / "checkpoints"
+
+    @property
+    def _total_steps(self) -> int:
+        return self._config.train.epochs * self._parts.batches.steps_per_epoch
+
+    @property
+    def _quantize_epoch(self) -> int:
+        """First epoch (0-based) with quantized tokens; at least the last epoch has them."""
+        train = self._config.train
+        return min(round(train.quantize_from * train.epochs), train.epochs - 1)
+
+    def fit(self, resume: bool) -> LoopState:
+        """Train to the last epoch or until early stopping; the best checkpoint is ``best.ckpt``.
+
+        Raises:
+            TrainingError: the loss is not finite; checkpoints of earlier epochs are kept.
+        """
+        if resume:
+            self._restore()
+        log = MetricsLog(self._run_dir / "metrics.jsonl", self._state.epoch)
+        board = TensorBoard(self._run_dir / "tensorboard")
+        train, state = self._config.train, self._state
+        try:
+            while state.epoch < train.epochs and not self._exhausted():
+                self._enter_phase()
+                record = self._train_epoch()
+                state.epoch += 1
+                if state.epoch % train.validate_every == 0 or state.epoch == train.epochs:
+                    record["valid"] = self._validate()
+                self._save("last")
+                log.append(record)
+                board.write(record, state.epoch)
+                _LOG.info(_epoch_line(record, train.monitor))
+        finally:
+            board.close()
+        return state
+
+    def _exhausted(self) -> bool:
+        patience = self._config.train.patience
+        if patience == 0 or self._state.stale < patience:
+            return False
+        _LOG.info(
+            "stopped early after epoch %d: %s has not improved for %d validations",
+            self._state.epoch,
+            self._config.train.monitor,
+            self._state.stale,
+        )
+        return True
+
+    def _enter_phase(self) -> None:
+        """Fit the codebooks at the border of the two phases; forget the best value of the first phase."""
+        state = self._state
+        if state.quantized or state.epoch < self._quantize_epoch:
+            return
+        quantizer = self._network.quantizer
+        tokens = self._parts.sample_tokens()
+        quantizer.fit(tokens, self._config.seed)
+        state.quantized, state.best, state.stale = True, -math.inf, 0
+        _LOG.info("epoch %d: codebooks fitted by k-means on %d tokens", state.epoch + 1, len(tokens))
+
+    def _step_cell(self) -> TrainStep:
+        quantized = self._state.quantized
+        if quantized not in self._steps:
+            model, train = self._config.model, self._config.train
+            loss = TrainingLoss(
+                self._network,
+                model.temperature,
+                model.quantizer.commitment_weight,
+                quantize=quantized,
+                every_position=self._parts.batches.every_position,
+                use_noise=self._network.encoder.noise_layers > 0,
+            )
+            step = TrainStep(loss, self._optimizer, train.gradient_clip)
+            step.set_train(True)
+            self._steps[quantized] = step
+        return self._steps[quantized]
+
+    def _train_epoch(self) -> dict[str, Any]:
+        state, batches, config = self._state, self._parts.batches, self._config
+        step = self._step_cell()
+        quantizer = config.model.quantizer
+        monitor = CodebookMonitor(quantizer.num_codebooks, quantizer.codebook_size)
+        track = self._has_codes and state.quantized
+        title = f"epoch {state.epoch + 1}/{config.train.epochs}"
+        progress = Progress(title, batches.steps_per_epoch, self._total_steps, state.step)
+        sums, samples = np.zeros(3), 0
+        for batch in batches.epoch(state.epoch):
+            set_learning_rate(self._optimizer, learning_rate_at(config.train, state.step, self._total_steps))
+            outputs = step(*self._parts.inputs.tensors(batch, state.step))
+            losses = [float(value.asnumpy()) for value in outputs[:3]]
+            self._check_finite(losses[0])
+            if track:
+                monitor.add(_real_codes(outputs[3], batch.weights))
+            count = int(batch.weights.sum())
+            sums, samples = sums + np.array(losses) * count, samples + count
+            state.step += 1
+            progress.advance(count, losses[0])
+        progress.close()
+        record: dict[str, Any] = {
+            "epoch": state.epoch + 1,
+            "step": state.step,
+            "loss": sums[0] / samples,
+            "softmax_loss": sums[1] / samples,
+            "commitment_loss": sums[2] / samples,
+            "learning_rate": learning_rate_at(config.train, state.step - 1, self._total_steps),
+            "quantized": self._has_codes and state.quantized,
+            "samples_per_second": progress.samples_per_second,
+            "train_seconds": progress.seconds,
+        }
+        if track:
+            record["codebook"] = monitor.summary()
+            monitor.warn_on_collapse(config.train.collapse_warning)
+        return record
+
+    def _check_finite(self, loss: float) -> None:
+        if math.isfinite(loss):
+            return
+        last = self.checkpoints / "last.ckpt"
+        kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was written yet"
+        raise TrainingError(
+            f"the loss became {loss} at step {self._state.step + 1}",
+            where=f"epoch {self._state.epoch + 1}",
+            remedy=f"{kept}; lower train.learning_rate or set train.gradient_clip",
+        )
+
+    def _validate(self) -> dict[str, float]:
+        started = time.monotonic()
+        state, monitor = self._state, self._config.train.monitor
+        state.metrics = self._parts.validate(state.quantized)
+        value = state.metrics[monitor]
+        if value > state.best:
+            state.best, state.best_epoch, state.stale = value, state.epoch, 0
+            if state.quantized:
+                self._save("best")
+        else:
+            state.stale += 1
+        return {**state.metrics, "seconds": time.monotonic() - started}
+
+    def _save(self, name: str) -> None:
+        state = self._state
+        progress = {"best": state.best, "best_epoch": state.best_epoch, "stale": state.stale}
+        meta = CheckpointMeta(
+            self._config.model_dump(mode="json"),
+            self._parts.fingerprint,
+            state.epoch,
+            state.step,
+            state.quantized,
+            state.metrics,
+            progress,
+        )
+        cells: list[nn.Cell] = [self._network] if name == "best" else [self._network, self._optimizer]
+        save_checkpoint(self.checkpoints / f"{name}.ckpt", cells, meta)
+
+    def _restore(self) -> None:
+        path = self.checkpoints / "last.ckpt"
+        parameters, meta = read_checkpoint(path)
+        if meta.fingerprint != self._parts.fingerprint:
+            raise CheckpointError(
+                "the run was trained on another data set", where=path, expected=meta.fingerprint,
+                received=self._parts.fingerprint, remedy="restore the data set or train into a new --output_dir",
+            )
+        load_into(path, parameters, [self._network, self._optimizer])
+        self._state = LoopState(meta.epoch, meta.step, meta.quantized, metrics=meta.metrics, **meta.state)
+        _LOG.info("resumed after epoch %d (step %d)", meta.epoch, meta.step)
+
+
+def _real_codes(codes: Tensor, weights: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Codes (T, M) of the real queries; padding stands at the end."""
+    array = codes.asnumpy()
+    return array[: len(array) * int(weights.sum()) // len(weights)]
+
+
+def _epoch_line(record: dict[str, Any], monitor: str) -> str:
+    parts = [f"epoch {record['epoch']}", f"loss {record['loss']:.4f}"]
+    if "codebook" in record:
+        parts.append(f"codewords used {100 * record['codebook']['usage']:.0f} %")
+        parts.append(f"perplexity {record['codebook']['perplexity']:.0f}")
+    if "valid" in record:
+        parts.append(f"valid {monitor} {record['valid'][monitor]:.4f}")
+    parts.append(f"{record['samples_per_second']:,.0f} samples/s")
+    return ", ".join(parts)
