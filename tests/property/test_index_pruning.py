@@ -1,0 +1,83 @@
+"""The streaming builder equals a builder that holds the whole score matrix, whatever the block sizes."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sparcode.index import BuildOptions, InvertedIndex, build_index
+
+Lists = list[list[tuple[int, float]]]
+
+
+class TableScorer:
+    """Looks scores up in a table by the term id that the one-codeword tokens spell."""
+
+    def __init__(self, table: NDArray[np.float32]) -> None:
+        self.table = table
+        self.num_items = table.shape[1]
+
+    def score_block(self, tokens: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
+        return self.table[tokens[:, 0].astype(np.int64), start - 1 : stop - 1]
+
+
+def build(table: NDArray[np.float32], **options) -> InvertedIndex:
+    codebooks = np.arange(len(table), dtype=np.float32).reshape(1, -1, 1)  # the token is the term id
+    return build_index(TableScorer(table), codebooks, BuildOptions(**options)).index
+
+
+def lists_of(index: InvertedIndex) -> Lists:
+    both = (index.posting_list(term) for term in range(index.num_terms))
+    return [list(zip(items.tolist(), scores.tolist(), strict=True)) for items, scores in both]
+
+
+def shifted(table: NDArray[np.float32], shift: float) -> Lists:
+    moved = table + np.float32(shift)
+    return [[(i + 1, float(s)) for i, s in enumerate(row) if s > 0] for row in moved]
+
+
+def floored(table: NDArray[np.float32], top_l: int) -> Lists:
+    lists = []
+    for row in table:
+        ranked = sorted(((-s, i + 1) for i, s in enumerate(row) if s > 0))
+        floor = -ranked[top_l][0] if len(ranked) > top_l else np.float32(0)
+        kept = sorted((i, float(-s - floor)) for s, i in ranked[:top_l])
+        lists.append([(i, s) for i, s in kept if s > 0])
+    return lists
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> NDArray[np.float32]:
+    shape = draw(st.integers(1, 7)), draw(st.integers(1, 15))
+    values = st.sampled_from([-1.0, 0.0, 0.1, 0.25, 0.3, 0.7, 2.0]) | st.floats(-3, 3, width=32)
+    flat = draw(st.lists(values, min_size=shape[0] * shape[1], max_size=shape[0] * shape[1]))
+    return np.array(flat, dtype=np.float32).reshape(shape)
+
+
+BLOCKS = st.fixed_dictionaries({"block_terms": st.integers(1, 8), "block_items": st.integers(1, 16)})
+
+
+@settings(max_examples=150, deadline=None)
+@given(tables(), BLOCKS, st.sampled_from([0.0, 0.5, -0.2]))
+def test_bias_keeps_shifted_positive_scores(table: NDArray, blocks: dict, extra_bias: float) -> None:
+    index = build(table, prune="bias", extra_bias=extra_bias, **blocks)
+    assert lists_of(index) == shifted(table, extra_bias)
+
+
+@settings(max_examples=150, deadline=None)
+@given(tables(), BLOCKS, st.integers(1, 16))
+def test_top_l_keeps_the_best_above_the_floor(table: NDArray, blocks: dict, top_l: int) -> None:
+    assert lists_of(build(table, prune="top_l", top_l=top_l, **blocks)) == floored(table, top_l)
+
+
+@settings(max_examples=150, deadline=None)
+@given(tables(), BLOCKS, st.floats(0.01, 1.0))
+def test_density_shifts_by_the_score_that_the_target_share_exceeds(
+    table: NDArray, blocks: dict, density: float
+) -> None:
+    kept = round(density * table.size)
+    descending = np.sort(table.reshape(-1))[::-1]
+    threshold = max(float(descending[kept]), 0.0) if kept < table.size else 0.0
+    index = build(table, prune="density", density=density, **blocks)
+    assert lists_of(index) == shifted(table, -threshold)
+    assert index.num_postings <= max(kept, 0)
