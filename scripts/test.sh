@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Sets up .venv and runs the linters, the type checker and the tests.
+set -euo pipefail
+# shellcheck source=scripts/_setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/_setup.sh"
+
+usage() {
+    cat <<'TEXT'
+usage: bash scripts/test.sh [--all] [pytest arguments]
+
+Sets up .venv, then runs ruff, mypy and pytest. Tests marked slow are left out unless --all is given.
+Examples: bash scripts/test.sh -k loader
+          bash scripts/test.sh tests/unit/index
+TEXT
+}
+
+selection=(-m "not slow")
+arguments=()
+for argument in "$@"; do
+    case "$argument" in
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        --all) selection=() ;;
+        *) arguments+=("$argument") ;;
+    esac
+done
+
+setup_environment test,ann
+cd "$ROOT"
+
+failed=()
+check() {
+    say "== $*"
+    "$PYTHON_BIN" -m "$@" || failed+=("$1")
+}
+check ruff check .
+check ruff format --check .
+check mypy
+check pytest "${selection[@]}" "${arguments[@]}"
+
+if ((${#failed[@]})); then
+    printf 'error: failed: %s\n' "${failed[*]}" >&2
+    exit 1
+fi
