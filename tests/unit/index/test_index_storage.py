@@ -94,6 +94,34 @@ def test_a_full_disk_leaves_the_old_index(
         assert_same(other, InvertedIndex.load(saved))
 
 
+@pytest.mark.parametrize("call", range(9))
+def test_a_crash_leaves_the_old_index_and_the_next_save_cleans_up(
+    index: InvertedIndex, other: InvertedIndex, saved: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """Stops at the n-th step, without the clean-up that an ordinary error gets."""
+    calls = 0
+
+    def stopping(real: Callable) -> Callable:
+        def wrapper(*args):
+            nonlocal calls
+            calls += 1
+            if calls == call + 1:
+                raise KeyboardInterrupt
+            return real(*args)
+
+        return wrapper
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", stopping(os.fsync))
+        patch.setattr(os, "replace", stopping(os.replace))
+        with pytest.raises(KeyboardInterrupt):
+            other.save(saved)
+    assert_same(index, InvertedIndex.load(saved))
+    other.save(saved)
+    assert_same(other, InvertedIndex.load(saved))
+    assert len(list(saved.iterdir())) == 4
+
+
 def test_an_output_that_cannot_be_written_is_named(index: InvertedIndex, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(OutputError, match=r"file"):
