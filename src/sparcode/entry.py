@@ -138,8 +138,12 @@ def _debugging() -> bool:
 
 def _drop_stdout() -> None:
     """Points stdout at nothing, so that the interpreter's own flush at exit does not fail once more."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):  # replaced by an object in memory: nothing to flush to a device
+        return
     devnull = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(devnull, sys.stdout.fileno())
+        os.dup2(devnull, descriptor)
     finally:
         os.close(devnull)

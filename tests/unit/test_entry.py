@@ -48,6 +48,8 @@ def test_success_is_zero_and_main_gets_the_arguments() -> None:
             2,
             "error: f.npy: No space left on device\n",
         ),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: output: No space left on device\n"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "error: the reader of the output closed it\n"),
         (PermissionError(errno.EACCES, "Permission denied", "d"), 2, "error: d: Permission denied\n"),
         (OSError(errno.EACCES, "Permission denied", "a", None, "b"), 2, "error: a -> b: Permission denied\n"),
         (

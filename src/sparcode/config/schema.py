@@ -84,7 +84,9 @@ class DataConfig(Section):
     source: Literal["synthetic", "movielens", "user_lines", "table", "deezer"] = Field(
         "synthetic", description="format of the raw data"
     )
-    path: str | None = Field(None, description="file or directory with the raw data, null for synthetic")
+    path: str | None = Field(
+        None, min_length=1, description="file or directory with the raw data, null for synthetic"
+    )
     dataset_dir: str = Field(
         "datasets/synthetic", min_length=1, description="data set directory, made from path when missing"
     )
