@@ -151,7 +151,17 @@ def _read_features(
     for number, spec in enumerate(specs):
         dtype: type[np.generic] = np.float32 if spec.kind == "dense" else np.int32
         shape = (rows,) if spec.kind == "categorical" else (rows, spec.width)
-        arrays[spec.name] = read_array(directory / feature_file(owner, number), dtype, shape)
+        path = directory / feature_file(owner, number)
+        array = read_array(path, dtype, shape)
+        if spec.kind != "dense" and array.size and not (array.min() >= 0 and array.max() < spec.size):
+            raise DataError(
+                "feature value out of range",
+                where=path,
+                expected=f"0 .. {spec.size - 1}",
+                received=f"{array.min()} .. {array.max()}",
+                remedy=REMEDY,
+            )
+        arrays[spec.name] = array
     return arrays
 
 

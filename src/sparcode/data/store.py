@@ -36,6 +36,17 @@ FORMAT_VERSION = 1
 DESCRIPTION = "dataset.json"
 REMEDY = "delete the directory and preprocess the raw data again"
 
+FINGERPRINT_KEYS = (
+    "format_version",
+    "protocol",
+    "ordered",
+    "query_kind",
+    "user_features",
+    "item_features",
+    "sha256",
+)
+REQUIRED_KEYS = (*FINGERPRINT_KEYS, "name", "counts", "config", "fingerprint")
+
 logger = logging.getLogger(__name__)
 
 
@@ -185,8 +196,7 @@ def fingerprint(description: dict[str, Any]) -> str:
 
     Names, paths and source files are left out: equal contents have equal fingerprints.
     """
-    keys = ("format_version", "protocol", "ordered", "query_kind", "user_features", "item_features", "sha256")
-    text = json.dumps({key: description[key] for key in keys}, sort_keys=True)
+    text = json.dumps({key: description[key] for key in FINGERPRINT_KEYS}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -229,11 +239,10 @@ def read_description(directory: Path) -> dict[str, Any]:
             received=f"version {version}",
             remedy=REMEDY,
         )
-    try:
-        computed = fingerprint(description)
-    except KeyError as error:
-        raise DataError(f"damaged data set, no key {error}", where=path, remedy=REMEDY) from error
-    if computed != description.get("fingerprint"):
+    missing = [key for key in REQUIRED_KEYS if key not in description]
+    if missing:
+        raise DataError(f"damaged data set, no key {missing[0]!r}", where=path, remedy=REMEDY)
+    if fingerprint(description) != description["fingerprint"]:
         raise DataError("description and fingerprint do not agree", where=path, remedy=REMEDY)
     return description
 

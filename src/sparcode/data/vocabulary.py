@@ -61,4 +61,4 @@ def encode_dictionary(codes: NDArray[Any], values: Sequence[str]) -> tuple[NDArr
 
 def feature_vocabulary(values: Iterable[str]) -> list[str]:
     """External values of a categorical or multi feature by stored id; id 0 is the missing value."""
-    return [MISSING, *(value for value in sort_values(values) if value != MISSING)]
+    return [MISSING, *sort_values(value for value in values if value != MISSING)]
