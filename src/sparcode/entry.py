@@ -8,7 +8,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import TextIO
 
 from sparcode.errors import SparcodeError
 
@@ -39,15 +38,15 @@ _USER_ERRNOS = frozenset(
 )
 
 
-class _StderrHandler(logging.StreamHandler[TextIO]):
+class _StderrHandler(logging.Handler):
     """Writes to whatever ``sys.stderr`` is at the time of the record."""
 
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> TextIO:  # type: ignore[override]
-        return sys.stderr
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
+        except Exception:  # logging's own contract: a record that cannot be written must not stop the work
+            self.handleError(record)
 
 
 class _PlainFormatter(logging.Formatter):
