@@ -23,12 +23,8 @@ ColumnKind = Literal["id", "label", "rating", "timestamp", "time"]
 """``id``: non-negative int64; ``label``: text that is not empty; ``rating``: finite number;
 ``timestamp``: non-negative int64; ``time``: non-negative number or date and time (ISO 8601)."""
 
-TIME_TYPES: tuple[Any, ...] = (
-    pa.int64(),
-    pa.float64(),
-    pa.timestamp("us"),
-    pa.timestamp("us", tz="UTC"),
-)
+NUMBER_TYPES: tuple[Any, ...] = (pa.int64(), pa.float64())
+DATE_TYPES: tuple[Any, ...] = (pa.timestamp("us"), pa.timestamp("us", tz="UTC"))
 """Types that a ``time`` column may have, preferred first."""
 
 

@@ -205,6 +205,7 @@ def preprocess(config: DataConfig) -> Dataset:
             nothing is left after filtering or splitting.
         OutputError: the directory cannot be written.
     """
+    logger.info("preprocessing %s from %s", config.name, config.path or f"the {config.source} generator")
     raw = read_source(config)
     check_known_counts(config, raw.counts())
     contents = build_contents(raw, config, relevant_section(config))

@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 from numpy.typing import NDArray
 
 from sparcode.config.schema import DataConfig
 from sparcode.data.columns import check_columns
-from sparcode.data.parquet import open_parquet
+from sparcode.data.parquet import open_parquet, read_columns
 from sparcode.data.raw import TEST, TRAIN, VALID, RawFeature, RawInteractions
 from sparcode.errors import ConfigError, DataError
 
@@ -101,23 +102,31 @@ def _refuse_filters(config: DataConfig) -> None:
 def _read_songs(path: Path, column: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     song_ids = _read_integers(path, SONG)
     _refuse_repeats(song_ids, "song", path)
-    check_columns(open_parquet(path).schema_arrow.names, [column], path)
-    lists = open_parquet(path).read(columns=[column]).column(column).combine_chunks()
-    lengths = np.unique(lists.value_lengths().to_numpy(zero_copy_only=False))
-    if lists.null_count or len(lengths) != 1:
+    lengths, values = _read_lists(path, column)
+    distinct = np.unique(lengths)
+    if len(distinct) != 1 or distinct[0] == 0:
         raise DataError(
-            "embeddings of different lengths", where=f"{path}, column {column}", received=lengths.tolist()
+            "embeddings of different lengths", where=f"{path}, column {column}", received=distinct.tolist()
         )
-    values = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-    return song_ids, _finite(values.reshape(len(song_ids), -1), path, column)
+    embeddings = values.astype(np.float32).reshape(len(song_ids), -1)
+    return song_ids, _finite(embeddings, path, column)
+
+
+def _read_lists(path: Path, column: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Length of every row's list (null = 0), and all members one after the other."""
+    lists = read_columns(path, [column]).column(column)
+    if not (pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)):
+        raise DataError(
+            f"column {column!r} does not hold lists", where=path, expected="lists", received=lists.type
+        )
+    lengths = pa.compute.fill_null(pa.compute.list_value_length(lists), 0)
+    return lengths.to_numpy().astype(np.int64), pa.compute.list_flatten(lists).to_numpy()
 
 
 def _read_integers(path: Path, column: str) -> NDArray[np.int64]:
-    file = open_parquet(path)
-    check_columns(file.schema_arrow.names, [column], path)
     try:
-        values = file.read(columns=[column]).column(column).cast(pa.int64())
-    except pa.ArrowInvalid as error:
+        values = read_columns(path, [column]).column(column).cast(pa.int64())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(f"column {column!r} is not an integer column ({error})", where=path) from error
     if values.null_count:
         raise DataError(f"null in column {column!r}", where=path)
@@ -163,9 +172,7 @@ def _read_targets(
     order = np.argsort(song_ids)
     rows, songs, labels, first = [], [], [], 0
     for file, label in zip(files, PARTS.values(), strict=True):
-        lists = open_parquet(file).read(columns=[TARGETS]).column(TARGETS).combine_chunks()
-        lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-        values = lists.flatten().to_numpy(zero_copy_only=False)
+        lengths, values = _read_lists(file, TARGETS)
         owner = np.repeat(np.arange(first, first + len(lengths), dtype=np.int32), lengths)
         place = np.minimum(np.searchsorted(song_ids, values, sorter=order), len(song_ids) - 1)
         unknown = song_ids[order[place]] != values
@@ -204,9 +211,7 @@ def _read_dense(files: list[Path], names: list[str]) -> NDArray[np.float32]:
     """Columns side by side over the rows of all files: (users, len(names)) float32."""
     parts = []
     for path in files:
-        file = open_parquet(path)
-        check_columns(file.schema_arrow.names, names, path)
-        table: Any = file.read(columns=names)
+        table = read_columns(path, names)
         part = np.empty((table.num_rows, len(names)), dtype=np.float32)
         for position, name in enumerate(names):
             part[:, position] = table.column(name).to_numpy()

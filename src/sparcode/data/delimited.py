@@ -20,7 +20,8 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from sparcode.data.columns import (
-    TIME_TYPES,
+    DATE_TYPES,
+    NUMBER_TYPES,
     ColumnKind,
     IdColumn,
     arrow_type,
@@ -62,7 +63,7 @@ class _Parser:
     path: Path
     layout: Layout
     names: Sequence[str]
-    time_types: tuple[Any, ...] = TIME_TYPES
+    time_types: tuple[Any, ...] = ()
     blocks: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -73,10 +74,21 @@ class _Parser:
         """Parse a block of whole lines; ``first_line`` is the number of its first line."""
         if self.delimiter != self.layout.separator:
             block = block.replace(self.layout.separator.encode(), self.delimiter.encode())
+        if not self.time_types:
+            self.time_types = self._choose_time_types(block)
         columns = self._parse(block)
         if columns is None:
             raise self._fault(block, first_line)
         self.blocks.append(columns)
+
+    def _choose_time_types(self, block: bytes) -> tuple[Any, ...]:
+        """Let the first row decide between numbers and dates, so that a column cannot mix them."""
+        if "time" not in self.layout.kinds.values():
+            return NUMBER_TYPES[:1]  # any one: no column uses it
+        first = next((line for line in block.split(b"\n") if line.strip()), b"")
+        dates = [date for date in DATE_TYPES if self._parse_as(first, date) is not None]
+        is_number = any(self._parse_as(first, number) is not None for number in NUMBER_TYPES)
+        return NUMBER_TYPES if is_number or not dates else tuple(dates[:1])
 
     def _parse(self, block: bytes) -> dict[str, Any] | None:
         """Columns of a block, or None when a line is malformed or a value invalid."""
@@ -106,7 +118,7 @@ class _Parser:
         return columns if all(is_valid(kinds[name], column) for name, column in columns.items()) else None
 
     def _fault(self, block: bytes, first_line: int) -> DataError:
-        lines = block.splitlines(keepends=True)
+        lines = [line + b"\n" for line in block.split(b"\n")]
         good, bad = 0, len(lines)  # lines[:good] parse, lines[:bad] do not
         while bad - good > 1:
             middle = (good + bad) // 2
@@ -150,8 +162,6 @@ def read_delimited(path: Path, layout: Layout) -> dict[str, NDArray[Any] | IdCol
         parser = _Parser(path, layout, names)
         line = 1 + layout.header_lines
         for block in _whole_lines(stream):
-            if not parser.blocks:
-                _fix_time_type(parser, block)
             parser.add(block, line)
             line += block.count(b"\n")
     blocks = [block for block in parser.blocks if block]
@@ -180,19 +190,6 @@ def _read_header(path: Path, line: bytes, layout: Layout) -> tuple[str, ...]:
 def _whole_lines(stream: Any) -> Iterator[bytes]:
     while block := stream.read(BLOCK_BYTES):
         yield block + stream.readline()
-
-
-def _fix_time_type(parser: _Parser, block: bytes) -> None:
-    """Let the first row decide between numbers and dates, so that a column cannot mix them."""
-    first = next((line for line in block.splitlines() if line.strip()), b"")
-    if "time" not in parser.layout.kinds.values():
-        parser.time_types = TIME_TYPES[:1]
-        return
-    if parser.delimiter != parser.layout.separator:
-        first = first.replace(parser.layout.separator.encode(), parser.delimiter.encode())
-    accepted = [time_type for time_type in TIME_TYPES if parser._parse_as(first, time_type) is not None]
-    numbers = [kind for kind in TIME_TYPES if not pa.types.is_timestamp(kind)]
-    parser.time_types = tuple(accepted[:1] if accepted and accepted[0] not in numbers else numbers)
 
 
 def line_of_row(path: Path, row: int, header_lines: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,27 @@ def open_parquet(path: Path) -> Any:
     return file
 
 
+def read_columns(path: Path, columns: list[str]) -> Any:
+    """Read whole columns as an Arrow table.
+
+    Raises:
+        DataError: missing, empty or damaged file, or unknown column.
+    """
+    file = open_parquet(path)
+    check_columns(file.schema_arrow.names, columns, path)
+    try:
+        return file.read(columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"damaged Parquet file ({error})", where=path, remedy="restore the file") from error
+
+
+def _batches(file: Any, path: Path, columns: list[str]) -> Iterator[Any]:
+    try:
+        yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"damaged Parquet file ({error})", where=path, remedy="restore the file") from error
+
+
 def read_parquet(path: Path, kinds: dict[str, ColumnKind]) -> dict[str, NDArray[Any] | IdColumn]:
     """Read the columns named in ``kinds``, with the results of :func:`read_delimited`.
 
@@ -44,7 +66,7 @@ def read_parquet(path: Path, kinds: dict[str, ColumnKind]) -> dict[str, NDArray[
     check_columns(file.schema_arrow.names, list(kinds), path)
     blocks: dict[str, list[Any]] = {name: [] for name in kinds}
     start = 0
-    for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(kinds)):
+    for batch in _batches(file, path, list(kinds)):
         for name, kind in kinds.items():
             column = pa.chunked_array([batch.column(name)])
             converted = _convert(kind, column)

@@ -104,14 +104,9 @@ def write_dataset(directory: Path, contents: DatasetContents) -> None:
         OutputError: the place is taken by something else, cannot be written, or the disk is full. Nothing
             half-written is left, and an older data set stays as it was.
     """
-    if directory.exists() and not _replaceable(directory):
-        raise OutputError(
-            "exists and is not a data set directory",
-            where=directory,
-            remedy="choose another data.dataset_dir or move it away",
-        )
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
     try:
+        _refuse_foreign(directory)
         partial.mkdir(parents=True)
         _write_files(partial, contents)
         _replace(partial, directory)
@@ -126,8 +121,15 @@ def write_dataset(directory: Path, contents: DatasetContents) -> None:
     logger.info("data set written to %s", directory)
 
 
-def _replaceable(directory: Path) -> bool:
-    return directory.is_dir() and (is_dataset_dir(directory) or not any(directory.iterdir()))
+def _refuse_foreign(directory: Path) -> None:
+    if not directory.exists() or is_dataset_dir(directory):
+        return
+    if not directory.is_dir() or any(directory.iterdir()):
+        raise OutputError(
+            "exists and is not a data set directory",
+            where=directory,
+            remedy="choose another data.dataset_dir or move it away",
+        )
 
 
 def _replace(partial: Path, directory: Path) -> None:
@@ -226,9 +228,8 @@ def read_description(directory: Path) -> dict[str, Any]:
     """
     path = directory / DESCRIPTION
     if not directory.is_dir():
-        raise DataError(
-            "data set directory does not exist", where=directory, remedy="preprocess the raw data first"
-        )
+        what = "is not a directory" if directory.exists() else "data set directory does not exist"
+        raise DataError(what, where=directory, remedy="preprocess the raw data first")
     description = read_json(path)
     version = description.get("format_version") if isinstance(description, dict) else None
     if version != FORMAT_VERSION or description.get("format") != FORMAT:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from sparcode.errors import DataError
-
-logger = logging.getLogger(__name__)
 
 MAX_INT64 = 2**63 - 1
 
@@ -22,6 +20,8 @@ def require_file(path: Path) -> Path:
     if not path.is_file():
         what = "is a directory, not a file" if path.is_dir() else "file does not exist"
         raise DataError(what, where=path, remedy="check data.path")
+    if not os.access(path, os.R_OK):
+        raise DataError("file cannot be read", where=path, remedy="change its permissions")
     if path.stat().st_size == 0:
         raise DataError("file is empty", where=path, remedy="restore the file")
     return path
