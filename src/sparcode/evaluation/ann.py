@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import DependencyError, UsageError
+from sparcode.index.dense import top_k_of_scores
 from sparcode.types import NO_ITEM, SearchResult
 
 HNSW_M = 32
@@ -217,27 +218,6 @@ class IvfSearch(VectorSearch):
                 nprobe = min(2 * nprobe, self._nlist)
         finally:
             self._faiss.omp_set_num_threads(previous)
-
-
-def top_k_of_scores(scores: NDArray[np.float32], k: int) -> SearchResult:
-    """Top-k columns of a score matrix.
-
-    Args:
-        scores: (B, C) float32; column c is item c; -inf = no result.
-        k: results per row.
-
-    Returns:
-        (B, k) by descending score, ties by smaller item id, padded with -1 and -inf.
-    """
-    result = _empty_result(len(scores), k)
-    take = min(k, scores.shape[1])
-    for row, values in enumerate(scores):
-        last = np.partition(values, len(values) - take)[len(values) - take]  # the take-th best score
-        items = np.flatnonzero((values >= last) & (values > -np.inf))
-        best = items[np.lexsort((items, -values[items]))[:take]]
-        result.item_ids[row, : len(best)] = best
-        result.scores[row, : len(best)] = values[best]
-    return result
 
 
 def _search_widening(

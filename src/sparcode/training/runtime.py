@@ -1,25 +1,18 @@
 """The one place that touches device, execution mode and seed.
 
-Importing this module sets environment variables that MindSpore reads when it is imported or first used,
-so entry scripts import it before anything that imports MindSpore.
+Entry scripts import it before anything else that imports MindSpore, because it brings the environment
+variables that MindSpore reads at its import.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 
-# errors only: MindSpore prints warnings about absent GPU and Ascend libraries otherwise
-os.environ.setdefault("GLOG_v", "3")
-# a failed compilation writes its report to the current directory otherwise
-os.environ.setdefault("MS_OM_PATH", tempfile.gettempdir())
-# the host thread spins while kernels run otherwise and takes a core from them (see docs/mindspore.md)
-os.environ.setdefault("MS_DEV_HOST_BLOCKING_RUN", "1")
+import sparcode.environment  # noqa: F401  isort: skip  - before MindSpore
+import mindspore as ms
 
-import mindspore as ms  # noqa: E402
-
-from sparcode.config.schema import DeviceConfig  # noqa: E402
-from sparcode.errors import DeviceError  # noqa: E402
+from sparcode.config.schema import DeviceConfig
+from sparcode.errors import DeviceError
 
 
 def configure(device: DeviceConfig, seed: int) -> None:
