@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sparcode.index import KERNELS, InvertedIndex
+from sparcode.index.kernels import _accumulate
 
 INF = float("inf")
 
@@ -79,6 +80,13 @@ def test_products_that_underflow_are_no_results(kernel: str) -> None:
     index = InvertedIndex.from_postings([0, 2], [1, 2], [1e-30, 1.0], num_items=2)
     result = index.search([[0, 0]], 2, weights=[[1e-30, 1e-30]], kernel=kernel)
     assert result.item_ids.tolist() == [[2, -1]]
+
+
+def test_products_that_underflow_do_not_fill_the_list_of_touched_items() -> None:
+    lists = (np.array([0, 1]), np.array([1], dtype=np.int32), np.array([1e-30], dtype=np.float32))
+    terms, weights = np.zeros(9, dtype=np.int64), np.full(9, 1e-30, dtype=np.float32)
+    totals, touched = np.zeros(2, dtype=np.float32), np.zeros(9, dtype=np.int32)
+    assert _accumulate(lists, terms, weights, totals, touched) == 0  # more than two would not fit an index
 
 
 def test_sums_are_rounded_in_the_order_of_the_terms(kernel: str) -> None:

@@ -152,7 +152,7 @@ def index_recall_at_k(
     acceptable = valid & (scores >= (last - slack)[:, None])  # (B, K)
     hits = _rowwise_isin(found[:, :k], np.where(acceptable, ids, -1)).sum(axis=1)
     counted = sizes > 0
-    return float((np.minimum(hits, sizes)[counted] / sizes[counted]).mean())
+    return float((hits[counted] / sizes[counted]).mean())
 
 
 def _check_inputs(
@@ -195,7 +195,7 @@ def _match(
     width = 1 + max(ranked.max(initial=0), items.max(initial=0))
     targets = np.unique(users * width + items)  # one key per (user, item), ascending
     keys = np.arange(len(ranked))[:, None] * width + np.maximum(ranked, 0)
-    hits = _sorted_contains(targets, keys) & (ranked > 0)
+    hits = _sorted_contains(targets, keys)  # padding has the key of item 0, which is no target
     return hits, np.bincount(targets // width, minlength=len(ranked)).astype(np.int64)
 
 
