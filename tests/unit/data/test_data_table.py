@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sparcode.data import delimited, parquet
 from sparcode.data.dataset import preprocess
 from sparcode.data.table import read_table
 from sparcode.errors import ConfigError, DataError
@@ -156,3 +157,48 @@ def test_one_column_for_two_roles(make_config, write):
     path = write("t.csv", "user,item\n1,5\n")
     with pytest.raises(ConfigError, match="two roles name the same column"):
         read_table(make_config("table", path=str(path), table={"item_column": "user"}))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_many_blocks_give_the_same_as_one(make_config, tmp_path, monkeypatch, suffix):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "who": [f"user {n}" for n in rng.integers(40, size=300)],
+            "what": [f"item {n}" for n in rng.integers(60, size=300)],
+            "stars": rng.integers(1, 6, size=300),
+            "when": [*range(200), *(np.arange(100) + 0.5)],
+        }
+    )
+    if suffix == ".csv":
+        text = frame.astype({"when": object})
+        text.loc[:199, "when"] = range(200)  # integers as long as they last, then fractions
+        path = save(text, tmp_path / "raw" / "t.csv")
+    else:
+        path = save(frame, tmp_path / "raw" / "t.parquet")
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(parquet, "BATCH_ROWS", 7)
+    raw = read_table(make_config("table", path=path, table=TABLE))
+    assert raw.user_ids == sorted(set(frame["who"]))
+    assert [raw.user_ids[code] for code in raw.users] == frame["who"].tolist()
+    assert [raw.item_ids[code] for code in raw.items] == frame["what"].tolist()
+    assert raw.ratings is not None
+    assert raw.ratings.tolist() == frame["stars"].tolist()
+    assert raw.timestamps is not None
+    assert raw.timestamps.tolist() == frame["when"].tolist()
+
+
+def test_row_of_a_later_batch_is_named(make_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "BATCH_ROWS", 2)
+    path = save(ROWS.assign(when=[1, 2, 3, 4, -5, 6]), tmp_path / "raw" / "t.parquet")
+    with pytest.raises(DataError, match=r"row 5: invalid value in column 'when'; .* received -5"):
+        read_table(make_config("table", path=path, table=TABLE))
+
+
+def test_damaged_parquet_file(make_config, tmp_path):
+    path = Path(save(ROWS, tmp_path / "raw" / "t.parquet"))
+    content = bytearray(path.read_bytes())
+    content[4:60] = bytes(56)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"t\.parquet: damaged Parquet file"):
+        read_table(make_config("table", path=str(path), table=TABLE))
