@@ -19,7 +19,7 @@ class SearchResult:
     """Top-k items of a batch of queries.
 
     Attributes:
-        item_ids: (B, k) int64 internal item ids, by descending score, ties by ascending id; -1 pads short rows.
+        item_ids: (B, k) int64 internal item ids by descending score, ties by ascending id; -1 pads rows.
         scores: (B, k) float32; -inf pads short rows.
     """
 

@@ -1,4 +1,4 @@
-"""Training batches of fixed shape, each a pure function of (seed, epoch, step): training can resume anywhere."""
+"""Training batches of fixed shape, pure functions of seed, epoch and step: training can resume anywhere."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ class SequenceBatches:
         self._options = options
         self._users, self._starts, self._lengths = _windows(train.indptr, options.history_length)
         self.rows_per_batch = options.batch_size
-        self.queries_per_batch = options.batch_size * min(options.targets_per_sequence, options.history_length)
+        self.queries_per_batch = options.batch_size * min(
+            options.targets_per_sequence, options.history_length
+        )
         self.steps_per_epoch = -(-len(self._users) // options.batch_size)
 
     def epoch(self, number: int) -> Iterator[QueryBatch]:
@@ -176,7 +178,9 @@ def _windows(
     inputs = np.maximum(np.diff(indptr) - 1, 0)
     pieces = -(-inputs // length)  # windows per user
     users = np.repeat(np.arange(len(inputs)), pieces)
-    piece = np.arange(len(users)) - np.repeat(np.cumsum(pieces) - pieces, pieces)  # 0 = the most recent window
+    piece = np.arange(len(users)) - np.repeat(
+        np.cumsum(pieces) - pieces, pieces
+    )  # 0 = the most recent window
     end = inputs[users] - piece * length
     start = np.maximum(end - length, 0)
     return users.astype(np.int64), indptr[users] + start, end - start

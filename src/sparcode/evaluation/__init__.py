@@ -1,1 +1,1 @@
-"""Ranking metrics, protocols, baselines and reports."""
+"""Metrics, the ranking protocol, retrievers to compare, and reports."""

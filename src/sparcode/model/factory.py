@@ -84,6 +84,4 @@ def _scorer(config: ModelConfig, num_item_tokens: int) -> InteractionScorer:
         return MLPScorer(config.token_size, item_size, scorer.hidden_size, scorer.num_layers)
     if scorer.name == "gated":
         return GatedScorer(config.token_size, item_size, width, scorer.hidden_size, scorer.num_layers)
-    return AttentionScorer(
-        config.token_size, width, num_item_tokens, scorer.hidden_size, scorer.num_heads
-    )
+    return AttentionScorer(config.token_size, width, num_item_tokens, scorer.hidden_size, scorer.num_heads)

@@ -45,7 +45,7 @@ class FeatureStore(nn.Cell):
         self.tables = tuple(Tensor(np.ascontiguousarray(arrays[spec.name])) for spec in specs)
 
     def construct(self, ids: Tensor) -> tuple[Tensor, ...]:
-        rows = ()
+        rows: tuple[Tensor, ...] = ()
         for table in self.tables:
             rows = (*rows, ops.gather(table, ids, 0))
         return rows

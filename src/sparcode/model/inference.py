@@ -71,7 +71,7 @@ class ItemParts(nn.Cell):
 
 
 class TokenBlock(nn.Cell):
-    """tokens (T, D) and item parts (C, P_i) -> E + b before the ReLU, (T, C); the index builder's inner loop."""
+    """tokens (T, D) and item parts (C, P_i) -> E + b before the ReLU, (T, C): the builder's inner loop."""
 
     def __init__(self, network: AllToAll) -> None:
         super().__init__(auto_prefix=False)
@@ -96,5 +96,3 @@ class QueryScores(nn.Cell):
         else:
             part = self.network.training_parts(queries, False)[0]
         return self.network.cross(part, item_parts)
-
-

@@ -31,7 +31,7 @@ class ItemTower(nn.Cell):
 
     def construct(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
         """ids (C,) int32 and one row tensor per feature -> item tokens (C, K_i, d)."""
-        tokens = (ops.gather(self.id_table, ids, 0),)
+        tokens: tuple[Tensor, ...] = (ops.gather(self.id_table, ids, 0),)
         for embed, rows in zip(self.features, feature_rows):
             tokens = (*tokens, embed(rows))
         return ops.stack(tokens, 1)

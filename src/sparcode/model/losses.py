@@ -109,7 +109,10 @@ class TrainingLoss(nn.Cell):
             total loss, softmax loss, commitment loss (scalars), tokens (T, D), codes (T, M).
         """
         queries = self.network.training_queries(
-            history, user_rows, noise if self.use_noise else None, query_index if self.every_position else None
+            history,
+            user_rows,
+            noise if self.use_noise else None,
+            query_index if self.every_position else None,
         )
         part, error, tokens, codes = self.network.training_parts(queries, self.quantize)
         positive_scores = self.network.aligned(part, self.network.stored_item_part(positives))

@@ -32,7 +32,7 @@ class MatchingNetwork(nn.Cell):
 
     def _history(self, history: Tensor) -> tuple[Tensor, Tensor]:
         """History ids (S, L) -> item vectors (S, L, d) and mask (S, L)."""
-        rows, length = history.shape
+        length = history.shape[1]
         flat = history.reshape(-1)
         vectors = self.tower.vectors(flat, self.store(flat))
         mask = (history > 0).astype(ms.float32)

@@ -156,7 +156,9 @@ def prepare_run_directory(path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OutputError(
-            "the run directory cannot be written", where=path, received=error.strerror or str(error),
+            "the run directory cannot be written",
+            where=path,
+            received=error.strerror or str(error),
             remedy="choose another --output_dir",
         ) from error
 

@@ -54,11 +54,13 @@ def save_checkpoint(path: Path, cells: Sequence[nn.Cell], meta: CheckpointMeta) 
     Raises:
         OutputError: the directory cannot be written; an older checkpoint at ``path`` is kept.
     """
-    parameters = {}
+    parameters: dict[str, ms.Parameter] = {}
     for cell in cells:
         for parameter in cell.get_parameters():
             parameters.setdefault(parameter.name, parameter)
-    text = json.dumps({"format": FORMAT_VERSION, "package": __version__, "mindspore": ms.__version__, **vars(meta)})
+    text = json.dumps(
+        {"format": FORMAT_VERSION, "package": __version__, "mindspore": ms.__version__, **vars(meta)}
+    )
     temporary = path.with_name(f"{path.stem}.{os.getpid()}.part.ckpt")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +75,9 @@ def save_checkpoint(path: Path, cells: Sequence[nn.Cell], meta: CheckpointMeta) 
     except (OSError, RuntimeError, ValueError) as error:
         temporary.unlink(missing_ok=True)
         raise OutputError(
-            "the checkpoint cannot be written", where=path, received=_short(error),
+            "the checkpoint cannot be written",
+            where=path,
+            received=_short(error),
             remedy="free space or choose another --output_dir",
         ) from error
 
@@ -90,7 +94,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, ms.Parameter], CheckpointMeta
         parameters = ms.load_checkpoint(str(path), crc_check=True)
     except (ValueError, RuntimeError, OSError, TypeError) as error:
         raise CheckpointError(
-            "the checkpoint is damaged", where=path, received=_short(error), remedy="restore it or train again"
+            "the checkpoint is damaged",
+            where=path,
+            received=_short(error),
+            remedy="restore it or train again",
         ) from error
     text = parameters.pop(_META, None)
     if not isinstance(text, str):
@@ -99,7 +106,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, ms.Parameter], CheckpointMeta
     version = fields.pop("format", None)
     if version != FORMAT_VERSION:
         raise CheckpointError(
-            "unknown checkpoint version", where=path, expected=FORMAT_VERSION, received=version,
+            "unknown checkpoint version",
+            where=path,
+            expected=FORMAT_VERSION,
+            received=version,
             remedy="use the package version that wrote it",
         )
     fields.pop("package", None)
@@ -118,13 +128,17 @@ def load_into(path: Path, parameters: dict[str, ms.Parameter], cells: Sequence[n
             stored = parameters.get(parameter.name)
             if stored is None:
                 raise CheckpointError(
-                    f"parameter {parameter.name} is missing", where=path,
+                    f"parameter {parameter.name} is missing",
+                    where=path,
                     remedy="the checkpoint belongs to another configuration",
                 )
             if tuple(stored.shape) != tuple(parameter.shape):
                 raise CheckpointError(
-                    f"parameter {parameter.name} has another shape", where=path, expected=tuple(parameter.shape),
-                    received=tuple(stored.shape), remedy="the checkpoint belongs to another configuration",
+                    f"parameter {parameter.name} has another shape",
+                    where=path,
+                    expected=tuple(parameter.shape),
+                    received=tuple(stored.shape),
+                    remedy="the checkpoint belongs to another configuration",
                 )
         ms.load_param_into_net(cell, parameters)
 

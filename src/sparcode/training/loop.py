@@ -240,8 +240,11 @@ class Trainer:
         parameters, meta = read_checkpoint(path)
         if meta.fingerprint != self._parts.fingerprint:
             raise CheckpointError(
-                "the run was trained on another data set", where=path, expected=meta.fingerprint,
-                received=self._parts.fingerprint, remedy="restore the data set or train into a new --output_dir",
+                "the run was trained on another data set",
+                where=path,
+                expected=meta.fingerprint,
+                received=self._parts.fingerprint,
+                remedy="restore the data set or train into a new --output_dir",
             )
         load_into(path, parameters, [self._network, self._optimizer])
         self._state = LoopState(meta.epoch, meta.step, meta.quantized, metrics=meta.metrics, **meta.state)

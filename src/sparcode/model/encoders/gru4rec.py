@@ -9,7 +9,9 @@ from sparcode.model.layers import NoisyDropout
 
 
 class GRULayer(nn.Cell):
-    """One recurrent layer, unrolled over a fixed length; ``nn.GRU`` cannot be exported with a free batch size.
+    """One recurrent layer, unrolled over a fixed length.
+
+    ``nn.GRU`` cannot be exported with a free batch size.
 
     (S, L, d) and mask (S, L) -> (S, L, d). The hidden state stays zero until the first item.
     """
@@ -24,7 +26,7 @@ class GRULayer(nn.Cell):
         steps = ops.unstack(self.from_input(x), axis=1)  # L x (S, 3d)
         masks = ops.unstack(ops.expand_dims(mask, -1), axis=1)  # L x (S, 1)
         hidden = ops.zeros_like(ops.split(steps[0], self.width, 1)[0])
-        states = ()
+        states: tuple[Tensor, ...] = ()
         for step, present in zip(steps, masks):
             input_reset, input_update, input_new = ops.split(step, self.width, 1)
             hidden_reset, hidden_update, hidden_new = ops.split(self.from_hidden(hidden), self.width, 1)

@@ -35,7 +35,7 @@ class QueryEncoder(nn.Cell):
             self.join = MLP([width * (1 + len(specs)), hidden_size, width])
 
     def _with_features(self, state: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
-        parts = (state,)
+        parts: tuple[Tensor, ...] = (state,)
         for embed, rows in zip(self.features, feature_rows):
             parts = (*parts, embed(rows))
         return state + self.join(ops.concat(parts, 1))
@@ -65,7 +65,7 @@ class QueryEncoder(nn.Cell):
         if not self.has_features:
             return state
         row = ops.floor_divide(query_index, length).astype(ms.int32)
-        picked = ()
+        picked: tuple[Tensor, ...] = ()
         for values in feature_rows:
             picked = (*picked, ops.gather(values, row, 0))
         return self._with_features(state, picked)

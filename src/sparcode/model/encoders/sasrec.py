@@ -34,8 +34,10 @@ class AttentionBlock(nn.Cell):
 
     def _attend(self, x: Tensor, additive_mask: Tensor) -> Tensor:
         normed = self.attention_norm(x)
-        query, key, value = self._heads(self.query(normed)), self._heads(self.key(normed)), self._heads(
-            self.value(normed)
+        query, key, value = (
+            self._heads(self.query(normed)),
+            self._heads(self.key(normed)),
+            self._heads(self.value(normed)),
         )
         logits = ops.matmul(query, key.transpose(0, 1, 3, 2)) * self.scale + additive_mask  # (S, heads, L, L)
         mixed = ops.matmul(ops.softmax(logits, -1), value)  # (S, heads, L, d/heads)

@@ -63,7 +63,7 @@ class AttentionScorer(InteractionScorer):
 
     def item_part(self, item_tokens: Tensor) -> Tensor:
         """(C, K_i, d) -> (C, K_i * 4 H): entry, query, key, value of each item token."""
-        parts = ()
+        parts: tuple[Tensor, ...] = ()
         for number, layer in enumerate(self.item_entry):
             entry = layer(item_tokens[:, number])
             parts = (*parts, entry, self.query_key_value(entry))
@@ -73,7 +73,10 @@ class AttentionScorer(InteractionScorer):
         pieces = ops.split(token_parts, self.hidden_size, -1)
         item_pieces = ops.split(item_parts, self.hidden_size, -1)
         rows = 1 + self.num_item_tokens
-        entries, queries, keys, values = (pieces[0],), (pieces[1],), (pieces[2],), (pieces[3],)
+        entries: tuple[Tensor, ...] = (pieces[0],)
+        queries: tuple[Tensor, ...] = (pieces[1],)
+        keys: tuple[Tensor, ...] = (pieces[2],)
+        values: tuple[Tensor, ...] = (pieces[3],)
         for number in range(self.num_item_tokens):
             first = 4 * number
             entries = (*entries, item_pieces[first])
@@ -87,14 +90,16 @@ class AttentionScorer(InteractionScorer):
 
     def _mix(self, query: Tensor, keys: tuple[Tensor, ...], values: tuple[Tensor, ...]) -> Tensor:
         """Attention output (..., H) of one row, head by head."""
-        heads = ()
+        heads: tuple[Tensor, ...] = ()
         query_heads = ops.split(query * self.scale, self.head_width, -1)
-        key_heads, value_heads = (), ()
+        key_heads: tuple[tuple[Tensor, ...], ...] = ()
+        value_heads: tuple[tuple[Tensor, ...], ...] = ()
         for key, value in zip(keys, values):
             key_heads = (*key_heads, ops.split(key, self.head_width, -1))
             value_heads = (*value_heads, ops.split(value, self.head_width, -1))
         for head in range(self.num_heads):
-            logits, picked = (), ()
+            logits: tuple[Tensor, ...] = ()
+            picked: tuple[Tensor, ...] = ()
             for key, value in zip(key_heads, value_heads):
                 logits = (*logits, _dot(query_heads[head], key[head]))
                 picked = (*picked, value[head])

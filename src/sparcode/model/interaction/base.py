@@ -49,8 +49,8 @@ def relu_sum(token_hidden: Tensor, item_hidden: Tensor, weights: Tensor) -> Tens
     tokens = ops.unstack(token_hidden.transpose(1, 0), axis=0)  # H x (T,)
     items = ops.unstack(item_hidden.transpose(1, 0), axis=0)  # H x (C,)
     scales = ops.unstack(weights.transpose(1, 0), axis=0)
-    total = ops.relu(ops.expand_dims(tokens[0], 1) + ops.expand_dims(items[0], 0)) * ops.expand_dims(scales[0], 1)
-    for unit in range(1, len(tokens)):
+    total = 0.0
+    for unit in range(len(tokens)):
         plane = ops.relu(ops.expand_dims(tokens[unit], 1) + ops.expand_dims(items[unit], 0))
         total = total + plane * ops.expand_dims(scales[unit], 1)
     return total

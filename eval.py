@@ -1,0 +1,25 @@
+"""Evaluates a trained run by full ranking: ``python eval.py --help``."""
+
+from __future__ import annotations
+
+import sys
+
+from sparcode.entry import run_entry
+
+
+def main(argv: list[str]) -> None:
+    """Parses ``argv``, evaluates and prints the table."""
+    from sparcode.config.arguments import parse_eval
+
+    arguments = parse_eval(argv)
+
+    from sparcode.assembly import evaluate_run
+    from sparcode.evaluation.report import render
+
+    print(render(evaluate_run(arguments)))
+    if arguments.json_path is not None:
+        print(f"written to {arguments.json_path}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_entry(main, sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""Evaluation of one ranker, and the report in the form of ``eval.py --json``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sparcode.evaluation.metrics import index_recall_at_k, ranking_metrics
+from sparcode.evaluation.queries import QuerySet
+from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, Ranker
+from sparcode.types import SearchResult
+
+TIE_TOLERANCE = 1e-5
+"""Relative score difference below which index and network count as tied: their sums round differently."""
+
+
+def relevance(ranker: Ranker, queries: QuerySet, ks: Sequence[int], exclude_seen: bool) -> dict[str, float]:
+    """Full-ranking metrics at every cut-off, macro average over the queries."""
+    result = ranker.rank(queries, max(ks), exclude_seen)
+    return ranking_metrics(result.item_ids, queries.target_indptr, queries.target_items, ks)
+
+
+def fidelity(
+    index: IndexRanker, exact: ExhaustiveRanker, queries: QuerySet, k: int, exclude_seen: bool
+) -> dict[str, float]:
+    """How well the index reproduces exhaustive scoring by the same model.
+
+    ``max_score_error`` compares the scores of items that both found. Floors that pruning subtracts show in
+    it; with nothing pruned it is rounding alone.
+    """
+    found = index.rank(queries, k, exclude_seen)
+    wide = exact.rank(queries, 2 * k, exclude_seen)
+    # the model's score of an item without any positive (code, item) pair is zero: it ties with all others
+    # like it and no retriever can tell them apart
+    positive = SearchResult(np.where(wide.scores > 0, wide.item_ids, -1), wide.scores)
+    return {
+        f"index_recall@{k}": index_recall_at_k(
+            found.item_ids, positive.item_ids, positive.scores, k, TIE_TOLERANCE
+        ),
+        "max_score_error": _max_score_error(found, wide),
+    }
+
+
+def _max_score_error(found: SearchResult, exact: SearchResult) -> float:
+    worst = 0.0
+    for ids, scores, exact_ids, exact_scores in zip(
+        found.item_ids, found.scores, exact.item_ids, exact.scores, strict=True
+    ):
+        common, mine, other = np.intersect1d(ids, exact_ids, return_indices=True)
+        real = common > 0
+        if real.any():
+            worst = max(worst, float(np.abs(scores[mine[real]] - exact_scores[other[real]]).max()))
+    return worst
+
+
+def latency(ranker: Ranker, queries: QuerySet, k: int, exclude_seen: bool, threads: int) -> dict[str, Any]:
+    """Median and 99th percentile of single queries in milliseconds."""
+    times = ranker.time_single(queries, k, exclude_seen)
+    summary: dict[str, Any] = {}
+    if "encode" in times:
+        summary["encode_p50"] = round(float(np.median(times["encode"])), 4)
+    summary["search_p50"] = round(float(np.median(times["search"])), 4)
+    summary["search_p99"] = round(float(np.percentile(times["search"], 99)), 4)
+    return {**summary, "threads": threads, "batch": 1}
+
+
+def render(report: dict[str, Any]) -> str:
+    """The report as text: what was evaluated, metrics by cut-off, fidelity, index, latency."""
+    head = (
+        f"{report['dataset']} {report['split']}: {report['model']} ({report['encoder']}) "
+        f"retrieved by {report['retriever']}, {report['num_queries']:,} queries, "
+        f"{report['num_items']:,} items, seed {report['seed']}"
+    )
+    lines = [head, ""]
+    keys = [key.split("@") for key in report["metrics"]]
+    names = list(dict.fromkeys(name for name, _ in keys))
+    cuts = list(dict.fromkeys(cut for _, cut in keys))
+    lines.append(f"{'k':>6}" + "".join(f"{name:>11}" for name in names))
+    for cut in cuts:
+        values = "".join(f"{report['metrics'][f'{name}@{cut}']:>11.4f}" for name in names)
+        lines.append(f"{cut:>6}{values}")
+    for part in ("fidelity", "index", "latency_ms"):
+        if report.get(part):
+            items = ", ".join(f"{name} {_short(value)}" for name, value in report[part].items())
+            lines.append(f"{part}: {items}")
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,123 @@
+"""Compiled block scoring with NumPy on both sides: what index building and exhaustive ranking call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor
+from numpy.typing import NDArray
+
+from sparcode.model.all_to_all import AllToAll
+from sparcode.model.inference import ItemParts, QueryScores, TokenBlock
+from sparcode.model.matching import MatchingNetwork
+
+ITEM_BLOCK = 1024
+"""Items scored at once; every block has this many rows, so that a graph is compiled once."""
+
+
+class ItemPartTable:
+    """Item parts of the whole catalogue, computed in blocks: row i is item i, padded to full blocks.
+
+    Args:
+        network: any of the three models.
+        num_items: catalogue size I.
+    """
+
+    def __init__(self, network: MatchingNetwork, num_items: int) -> None:
+        self.num_items = num_items
+        self._cell = ItemParts(network)
+        self.blocks: list[Tensor] = []
+
+    def refresh(self) -> None:
+        """Recompute the parts from the present weights."""
+        self.blocks = []
+        for start in range(1, self.num_items + 1, ITEM_BLOCK):
+            ids = np.zeros(ITEM_BLOCK, np.int32)
+            stop = min(start + ITEM_BLOCK, self.num_items + 1)
+            ids[: stop - start] = np.arange(start, stop)
+            self.blocks.append(self._cell(Tensor(ids)))
+
+
+class NetworkBlockScorer:
+    """E(token, item) + b before the ReLU, for the index builder (its ``BlockScorer``).
+
+    The item part is computed once per item; the token part once per block of tokens.
+
+    Args:
+        network: a sparcode or all-to-all model.
+        num_items: catalogue size I.
+    """
+
+    def __init__(self, network: AllToAll, num_items: int) -> None:
+        self._num_items = num_items
+        self._block = TokenBlock(network)
+        self._table = ItemPartTable(network, num_items)
+        self._table.refresh()
+        self._parts = np.concatenate([block.asnumpy() for block in self._table.blocks])[:num_items]
+
+    @property
+    def num_items(self) -> int:
+        return self._num_items
+
+    def score_block(self, tokens: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
+        """Scores (T, stop - start) of tokens (T, D) against the items start..stop-1, ids from 1."""
+        scores = np.empty((len(tokens), stop - start), np.float32)
+        token_input = Tensor(np.ascontiguousarray(tokens, np.float32))
+        for first in range(start, stop, ITEM_BLOCK):
+            last = min(first + ITEM_BLOCK, stop)
+            parts = np.zeros((ITEM_BLOCK, self._parts.shape[1]), np.float32)
+            parts[: last - first] = self._parts[first - 1 : last - 1]
+            block = self._block(token_input, Tensor(parts)).asnumpy()
+            scores[:, first - start : last - start] = block[:, : last - first]
+        return scores
+
+
+class ExhaustiveScorer:
+    """Model scores of queries against every item, by the network itself.
+
+    Args:
+        network: any of the three models.
+        num_items: catalogue size I.
+        batch_size: queries scored at once; smaller batches are padded to it.
+        quantize: False scores a sparcode model with unquantized tokens.
+    """
+
+    def __init__(
+        self, network: MatchingNetwork, num_items: int, batch_size: int, quantize: bool = True
+    ) -> None:
+        self._cell = QueryScores(network, quantize)
+        self._table = ItemPartTable(network, num_items)
+        self._batch_size = batch_size
+        self.num_items = num_items
+        self._table.refresh()
+
+    def refresh(self) -> None:
+        """Take over the present weights of the network."""
+        self._table.refresh()
+
+    def scores(self, history: NDArray[np.int32], user_rows: Sequence[NDArray]) -> NDArray[np.float32]:
+        """Histories (B, L) and user feature rows (B, ...) -> scores (B, I + 1); column 0 is -inf."""
+        result = np.full((len(history), self.num_items + 1), -np.inf, np.float32)
+        for start in range(0, len(history), self._batch_size):
+            rows = slice(start, start + self._batch_size)
+            inputs = padded_tensors([history, *user_rows], rows, self._batch_size)
+            count = len(history[rows])
+            for number, parts in enumerate(self._table.blocks):
+                block = self._cell(inputs[0], parts, *inputs[1:]).asnumpy()[:count]
+                first = 1 + number * ITEM_BLOCK
+                width = min(ITEM_BLOCK, self.num_items + 1 - first)
+                result[rows, first : first + width] = block[:, :width]
+        return result
+
+
+def padded_tensors(arrays: Sequence[NDArray], rows: slice, size: int) -> list[ms.Tensor]:
+    """The rows of every array as tensors of exactly ``size`` rows, filled up with zeros."""
+    tensors = []
+    for array in arrays:
+        part = np.asarray(array[rows])
+        full = np.zeros((size, *part.shape[1:]), part.dtype)
+        full[: len(part)] = part
+        tensors.append(Tensor(full))
+    return tensors
