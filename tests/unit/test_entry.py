@@ -111,17 +111,24 @@ PROGRAM = """
 import sys
 from sparcode.entry import run_entry
 def main(argv):
-    for _ in range(100_000):
+    sys.stdin.read()
+    for _ in range(int(argv[0])):
         print("line")
-sys.exit(run_entry(main, []))
+sys.exit(run_entry(main, sys.argv[1:]))
 """
 
 
-def test_a_reader_that_stops_early_gets_one_error_line() -> None:
+@pytest.mark.parametrize("lines", [1, 100_000])  # fails in the last flush, or in the middle of the work
+def test_a_reader_that_stops_early_gets_one_error_line(lines: int) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM, str(lines)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     process.stdout.close()
+    process.stdin.close()  # only now does the program begin to print
     assert process.stderr.read() == "error: the reader of the output closed it\n"
     process.stderr.close()
     assert process.wait(timeout=60) == 1
