@@ -107,6 +107,7 @@ def test_progress_and_warnings_are_plain_lines_on_stderr(capsys: pytest.CaptureF
     assert captured.out == ""
 
 
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 PROGRAM = """
 import sys
 from sparcode.entry import run_entry
@@ -126,6 +127,7 @@ def test_a_reader_that_stops_early_gets_one_error_line(lines: int) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=BUFFERED,
     )
     process.stdout.close()
     process.stdin.close()  # only now does the program begin to print
@@ -147,6 +149,7 @@ def test_a_full_disk_under_stdout_is_one_error_line() -> None:
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
+            env=BUFFERED,
             timeout=60,
             check=False,
         )
