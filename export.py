@@ -1,0 +1,22 @@
+"""Writes the deployment bundle of a run and verifies it by reloading it: ``python export.py --help``."""
+
+from __future__ import annotations
+
+import sys
+
+from sparcode.entry import run_entry
+
+
+def main(argv: list[str]) -> None:
+    """Parses ``argv``, writes the bundle and prints what is in it."""
+    from sparcode.config.arguments import parse_export
+
+    arguments = parse_export(argv)
+
+    from sparcode.assembly import export_run
+
+    print(export_run(arguments).text())
+
+
+if __name__ == "__main__":
+    sys.exit(run_entry(main, sys.argv[1:]))

@@ -1,0 +1,263 @@
+"""Opening a deployment bundle: every part is checked to belong to the others before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparcode.errors import BundleError, IndexFormatError
+from sparcode.index import InvertedIndex
+from sparcode.serving.manifest import (
+    CODEBOOKS_FILE,
+    FEATURES_FILE,
+    INDEX_DIRECTORY,
+    ITEM_VECTORS_FILE,
+    ITEMS_FILE,
+    MANIFEST_NAME,
+    POPULARITY_COUNTS_FILE,
+    POPULARITY_FILE,
+    FileEntry,
+    Manifest,
+    item_feature_file,
+    read_manifest,
+)
+from sparcode.types import FeatureSpec
+
+BUNDLE_ID_KEY = "bundle_id"
+"""Entry of the index's metadata that names the bundle it was written for."""
+
+_REMEDY = "export the bundle again, or copy it again as a whole"
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A bundle whose parts are known to belong together; arrays are read-only memory maps.
+
+    Attributes:
+        directory: where it lies.
+        manifest: description of all parts.
+        item_ids: external ids; internal item ``i`` is ``item_ids[i - 1]``.
+        vocabularies: ``{"user": {feature: values}, "item": {feature: values}}``; position = stored id.
+        popularity: (I,) int32 internal item ids by descending number of training interactions, ties by id.
+        popularity_counts: (I,) int64 those numbers.
+        item_arrays: rows of each item feature, (I + 1,) or (I + 1, width); row 0 = padding.
+        index: inverted index; None for two_tower.
+        codebooks: (M, N, D/M) float32; None for two_tower.
+        item_vectors: (I + 1, d) float32; None for sparcode.
+    """
+
+    directory: Path
+    manifest: Manifest
+    item_ids: list[str]
+    vocabularies: dict[str, dict[str, list[str]]]
+    popularity: NDArray[np.int32]
+    popularity_counts: NDArray[np.int64]
+    item_arrays: tuple[NDArray[Any], ...]
+    index: InvertedIndex | None = None
+    codebooks: NDArray[np.float32] | None = None
+    item_vectors: NDArray[np.float32] | None = None
+
+
+def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
+    """Open a bundle directory.
+
+    Args:
+        path: directory written by export.py.
+        verify: compare the SHA-256 of every file with the manifest, which reads each file once; without, only
+            sizes, shapes and types are checked.
+
+    Raises:
+        BundleError: naming the file that is missing, damaged, of another version, or of another bundle.
+    """
+    directory = Path(path)
+    manifest = read_manifest(directory)
+    if manifest.model == "sparcode":
+        _check_index_owner(directory / INDEX_DIRECTORY / MANIFEST_NAME, manifest)
+    _check_files(directory, manifest, verify)
+    items = manifest.num_items
+    is_sparcode = manifest.model == "sparcode"
+    bundle = Bundle(
+        directory=directory,
+        manifest=manifest,
+        item_ids=_read_item_ids(directory / ITEMS_FILE, items),
+        vocabularies=_read_vocabularies(directory / FEATURES_FILE, manifest),
+        popularity=_read_array(directory / POPULARITY_FILE, np.int32, (items,)),
+        popularity_counts=_read_array(directory / POPULARITY_COUNTS_FILE, np.int64, (items,)),
+        item_arrays=_read_item_arrays(directory, manifest),
+        index=_read_index(directory / INDEX_DIRECTORY, manifest, verify) if is_sparcode else None,
+        codebooks=_read_codebooks(directory / CODEBOOKS_FILE, manifest) if is_sparcode else None,
+        item_vectors=None
+        if is_sparcode
+        else _read_array(directory / ITEM_VECTORS_FILE, np.float32, (items + 1, manifest.vector_size)),
+    )
+    if not np.array_equal(np.sort(bundle.popularity), np.arange(1, items + 1)):
+        raise BundleError(
+            "not a ranking of all items",
+            where=directory / POPULARITY_FILE,
+            expected=f"1 .. {items}, once each",
+        )
+    return bundle
+
+
+def file_entry(path: Path) -> FileEntry:
+    """Size and SHA-256 of a file, read in blocks of 1 MiB.
+
+    Raises:
+        OSError: as the operating system reports it.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return FileEntry(path.stat().st_size, digest.hexdigest())
+
+
+def _check_files(directory: Path, manifest: Manifest, verify: bool) -> None:
+    absent = [path for path in manifest.required_files() if path not in manifest.files]
+    if absent:
+        raise BundleError(
+            "manifest does not list a file", where=directory / MANIFEST_NAME, expected=absent[0]
+        )
+    for name, expected in manifest.files.items():
+        path = directory / name
+        if not path.is_file():
+            raise BundleError("missing file of the bundle", where=path, remedy=_REMEDY)
+        try:
+            size = path.stat().st_size
+            same = size == expected.size and (not verify or file_entry(path) == expected)
+        except OSError as error:
+            raise BundleError(
+                "file of the bundle cannot be read", where=path, received=error.strerror, remedy=_REMEDY
+            ) from error
+        if not same:
+            raise BundleError(
+                "file does not belong to this bundle (damaged, or from another one)",
+                where=path,
+                expected=f"{expected.size} bytes with SHA-256 {expected.sha256}",
+                received=f"{size} bytes" if size != expected.size else "another SHA-256",
+                remedy=_REMEDY,
+            )
+
+
+def _check_index_owner(path: Path, manifest: Manifest) -> None:
+    """Refuse the index of another bundle by name, before checksums call it damaged.
+
+    A missing or unreadable manifest is left to the checks of files that follow.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return
+    metadata = document.get("metadata") if isinstance(document, dict) else None
+    owner = metadata.get(BUNDLE_ID_KEY) if isinstance(metadata, dict) else None
+    if owner != manifest.bundle_id:
+        raise BundleError(
+            "the index was built for another bundle",
+            where=path.parent,
+            expected=f"bundle {manifest.bundle_id}",
+            received=f"bundle {owner}",
+            remedy=_REMEDY,
+        )
+
+
+def _read_index(path: Path, manifest: Manifest, verify: bool) -> InvertedIndex:
+    try:
+        index = InvertedIndex.load(path, verify=verify)
+    except IndexFormatError as error:
+        raise BundleError(f"index is unusable: {error}", where=path, remedy=_REMEDY) from error
+    expected = (manifest.num_items, manifest.codes["num_terms"], manifest.bundle_id)
+    received = (index.num_items, index.num_terms, index.metadata.get(BUNDLE_ID_KEY))
+    if received != expected:
+        raise BundleError(
+            "the index does not belong to this bundle",
+            where=path,
+            expected="num_items %s, num_terms %s, bundle %s" % expected,  # noqa: UP031
+            received="num_items %s, num_terms %s, bundle %s" % received,  # noqa: UP031
+            remedy=_REMEDY,
+        )
+    return index
+
+
+def _read_codebooks(path: Path, manifest: Manifest) -> NDArray[np.float32]:
+    books, size = manifest.codes["num_codebooks"], manifest.codes["codebook_size"]
+    return _read_array(path, np.float32, (books, size, manifest.codes["token_size"] // books))
+
+
+def _read_item_arrays(directory: Path, manifest: Manifest) -> tuple[NDArray[Any], ...]:
+    return tuple(
+        _read_array(directory / item_feature_file(number), *array_layout(spec, manifest.num_items + 1))
+        for number, spec in enumerate(manifest.item_features)
+    )
+
+
+def array_layout(spec: FeatureSpec, rows: int) -> tuple[type[np.generic], tuple[int, ...]]:
+    """Type and shape of ``rows`` rows of a feature."""
+    dtype: type[np.generic] = np.float32 if spec.kind == "dense" else np.int32
+    return dtype, (rows,) if spec.kind == "categorical" else (rows, spec.width)
+
+
+def _read_array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BundleError("array cannot be read", where=path, received=error, remedy=_REMEDY) from error
+    if array.dtype != dtype or array.shape != shape:
+        raise BundleError(
+            "array does not belong to this bundle",
+            where=path,
+            expected=f"{np.dtype(dtype).name} {shape}",
+            received=f"{array.dtype} {array.shape}",
+            remedy=_REMEDY,
+        )
+    return array
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError("file is not JSON", where=path, received=error, remedy=_REMEDY) from error
+
+
+def _read_item_ids(path: Path, count: int) -> list[str]:
+    ids = _read_json(path)
+    if not isinstance(ids, list) or len(ids) != count or len(set(map(str, ids))) != count:
+        raise BundleError(
+            "list of item ids does not belong to this bundle",
+            where=path,
+            expected=f"{count} distinct ids",
+            received=f"{len(ids)} ids" if isinstance(ids, list) else type(ids).__name__,
+            remedy=_REMEDY,
+        )
+    return [str(item) for item in ids]
+
+
+def _read_vocabularies(path: Path, manifest: Manifest) -> dict[str, dict[str, list[str]]]:
+    vocabularies = _read_json(path)
+    for owner, specs in (("user", manifest.user_features), ("item", manifest.item_features)):
+        for spec in specs:
+            if spec.kind == "dense":
+                continue
+            try:
+                size = len(vocabularies[owner][spec.name])
+            except (KeyError, TypeError) as error:
+                raise BundleError(
+                    f"no vocabulary of {owner} feature {spec.name!r}", where=path, remedy=_REMEDY
+                ) from error
+            if size != spec.size:
+                raise BundleError(
+                    f"vocabulary of {owner} feature {spec.name!r} does not belong to this bundle",
+                    where=path,
+                    expected=f"{spec.size} values",
+                    received=size,
+                    remedy=_REMEDY,
+                )
+    return dict(vocabularies)

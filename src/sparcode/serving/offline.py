@@ -1,0 +1,189 @@
+"""Recommendations for a file of queries: JSON objects, one a line, in and out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from sparcode.errors import DataError, OutputError, UsageError
+from sparcode.serving.features import external_id
+from sparcode.serving.queries import Query, UnknownCounts
+from sparcode.serving.retriever import BATCH_SIZE, Recommendation, Retriever
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OfflineOptions:
+    """How a file is answered.
+
+    Attributes:
+        k: items per query.
+        exclude_seen: leave out the history; None = as the bundle was evaluated.
+        batch_size: queries held in memory at once.
+    """
+
+    k: int = 50
+    exclude_seen: bool | None = None
+    batch_size: int = BATCH_SIZE
+
+
+@dataclass
+class OfflineReport:
+    """What was answered.
+
+    Attributes:
+        num_queries: lines written.
+        num_fallbacks: of these, answered by popularity.
+        unknown: ids and values that the bundle does not know.
+        seconds: wall-clock time.
+    """
+
+    num_queries: int = 0
+    num_fallbacks: int = 0
+    unknown: UnknownCounts = field(default_factory=UnknownCounts)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Line:
+    query_id: str
+    query: Query
+    end: int
+    """Bytes of the file read with this line."""
+
+
+def recommend_file(
+    retriever: Retriever, input_path: Path, output_path: Path, options: OfflineOptions | None = None
+) -> OfflineReport:
+    """Answer every query of a file, in constant memory; the output appears complete or not at all.
+
+    A line is ``{"query_id": "u1", "history": ["item", ...], "features": {...}, "exclude": [...], "allow":
+    [...]}``, answered by ``{"query_id": "u1", "items": [{"item": "external id", "score": 1.23}, ...]}`` with
+    ``"fallback": "popularity"`` when nothing of the query was known. A query without an id is called by its
+    line number. Blank lines are skipped.
+
+    Raises:
+        DataError: the input is missing, empty or malformed, naming file and line.
+        OutputError: the output cannot be written.
+        UsageError: k below 1, or the output is the input.
+    """
+    options = options or OfflineOptions()
+    started = time.perf_counter()
+    report = OfflineReport()
+    if output_path.exists() and input_path.exists() and output_path.samefile(input_path):
+        raise UsageError("output is the input", where=output_path)
+    partial = output_path.with_name(f".{output_path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as stream:
+            _answer_all(retriever, input_path, stream, options, report)
+        os.replace(partial, output_path)
+    except OSError as error:
+        raise OutputError(
+            f"recommendations cannot be written ({error.strerror or error})",
+            where=output_path,
+            remedy="free space or choose another output",
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    report.unknown.warn(input_path)
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def _answer_all(
+    retriever: Retriever, path: Path, stream: TextIO, options: OfflineOptions, report: OfflineReport
+) -> None:
+    progress = _Progress(_input_size(path))
+    for batch in _batches(_read_lines(retriever, path), options.batch_size):
+        answers = retriever.answer([line.query for line in batch], options.k, options.exclude_seen)
+        for line, answer in zip(batch, answers, strict=True):
+            stream.write(json.dumps(_answer_document(line.query_id, answer), ensure_ascii=False) + "\n")
+            report.num_fallbacks += answer.fallback is not None
+            report.unknown += answer.unknown
+        report.num_queries += len(batch)
+        progress.update(batch[-1].end, report.num_queries)
+    progress.close()
+    if not report.num_queries:
+        raise DataError("file holds no query", where=path, expected='{"history": [...]} on each line')
+
+
+def _answer_document(query_id: str, answer: Recommendation) -> dict[str, Any]:
+    items = [{"item": item, "score": score} for item, score in answer.items]
+    document: dict[str, Any] = {"query_id": query_id, "items": items}
+    if answer.fallback is not None:
+        document["fallback"] = answer.fallback
+    return document
+
+
+def _batches(lines: Iterator[_Line], size: int) -> Iterator[list[_Line]]:
+    batch: list[_Line] = []
+    for line in lines:
+        batch.append(line)
+        if len(batch) >= size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _input_size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise DataError("queries cannot be read", where=path, received=error.strerror) from error
+
+
+def _read_lines(retriever: Retriever, path: Path) -> Iterator[_Line]:
+    try:
+        with path.open("rb") as stream:
+            end = 0
+            for number, raw in enumerate(stream, start=1):
+                end += len(raw)
+                if raw.strip():
+                    yield _parse_line(retriever, raw, f"{path}:{number}", number, end)
+    except OSError as error:
+        raise DataError("queries cannot be read", where=path, received=error.strerror) from error
+
+
+def _parse_line(retriever: Retriever, raw: bytes, where: str, number: int, end: int) -> _Line:
+    try:
+        document = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError("line is not JSON", where=where, received=error) from error
+    query = retriever.read_query(document, where)
+    identity = document.get("query_id")
+    query_id = str(number) if identity is None else external_id(identity, f"{where}: query_id")
+    return _Line(query_id, query, end)
+
+
+class _Progress:
+    """A bar on a terminal, else a line every few seconds."""
+
+    def __init__(self, num_bytes: int) -> None:
+        self._bytes = num_bytes
+        self._bar = tqdm(total=self._bytes, unit="B", unit_scale=True) if sys.stderr.isatty() else None
+        self._last = time.perf_counter()
+
+    def update(self, position: int, num_queries: int) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{num_queries} queries", refresh=False)
+            self._bar.update(position - self._bar.n)
+        elif time.perf_counter() - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = time.perf_counter()
+            _log.info("%d queries, %.0f %% of the file", num_queries, 100.0 * position / self._bytes)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,183 @@
+"""Recommendations from a deployment bundle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparcode.errors import UsageError
+from sparcode.serving.bundle import Bundle, open_bundle
+from sparcode.serving.queries import Query, QueryReader, UnknownCounts, right_aligned
+from sparcode.serving.search import Filters, make_searcher
+from sparcode.serving.session import EncoderSession
+
+BATCH_SIZE = 256
+"""Queries encoded and searched at once."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The answer to one query.
+
+    Attributes:
+        items: (external id, score) by descending score, at most k.
+        fallback: ``popularity`` when nothing of the query was known: items by descending number of training
+            interactions, which is their score; None for an answer of the model.
+        unknown: ids and values of the query that the bundle does not know.
+    """
+
+    items: list[tuple[str, float]]
+    fallback: str | None = None
+    unknown: UnknownCounts = field(default_factory=UnknownCounts)
+
+
+class Retriever:
+    """Recommends items of one bundle.
+
+    Not safe for use by several threads at once; ``num_threads`` shares the search of a batch.
+
+    Args:
+        bundle: an opened bundle.
+        num_threads: threads of the index search.
+    """
+
+    def __init__(self, bundle: Bundle, num_threads: int = 1) -> None:
+        self._bundle = bundle
+        self._reader = QueryReader(bundle)
+        self._encoder = EncoderSession(bundle)
+        self._searcher = make_searcher(bundle, num_threads)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, verify: bool = True, num_threads: int = 1) -> Retriever:
+        """Open a bundle directory.
+
+        Args:
+            path: directory written by export.py.
+            verify: compare the checksum of every file first.
+            num_threads: threads of the index search.
+
+        Raises:
+            BundleError: missing, damaged, of another version, or with parts that do not belong together.
+        """
+        return cls(open_bundle(path, verify=verify), num_threads)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The opened bundle."""
+        return self._bundle
+
+    def recommend(
+        self, queries: Sequence[Mapping[str, Any]], k: int = 50, exclude_seen: bool | None = None
+    ) -> list[list[tuple[str, float]]]:
+        """Top-k items of each query, as (external id, score) by descending score.
+
+        Args:
+            queries: each ``{"history": [item, ...], "features": {...}, "exclude": [...], "allow": [...]}``
+                with external ids, oldest first; only ``history`` is required (``features`` by bundles without
+                histories). The last L known items are encoded.
+            k: items per query; fewer are returned when fewer exist, are allowed, or score above 0.
+            exclude_seen: leave out all items of the history; None = as the bundle was evaluated.
+
+        Raises:
+            DataError: a malformed query, named by its position and ``query_id``.
+            UsageError: k below 1.
+        """
+        return [answer.items for answer in self.recommend_detailed(queries, k, exclude_seen)]
+
+    def recommend_detailed(
+        self, queries: Sequence[Mapping[str, Any]], k: int = 50, exclude_seen: bool | None = None
+    ) -> list[Recommendation]:
+        """As :meth:`recommend`, with a note of what was unknown and whether the fallback answered.
+
+        What is unknown in all queries together is logged as one warning.
+        """
+        if isinstance(queries, Mapping | str):
+            raise UsageError("queries must be a list of objects", received=type(queries).__name__)
+        read = [self.read_query(query, _name(number, query)) for number, query in enumerate(queries)]
+        answers: list[Recommendation] = []
+        for start in range(0, len(read), BATCH_SIZE):
+            answers += self.answer(read[start : start + BATCH_SIZE], k, exclude_seen)
+        reduce(add, (query.unknown for query in read), UnknownCounts()).warn(f"{len(read)} queries")
+        return answers
+
+    def read_query(self, query: object, where: str) -> Query:
+        """Check one query and translate its ids; ``where`` names it in messages.
+
+        Raises:
+            DataError: malformed.
+        """
+        return self._reader.read(query, where)
+
+    def answer(
+        self, queries: Sequence[Query], k: int, exclude_seen: bool | None = None
+    ) -> list[Recommendation]:
+        """Answer one batch of queries that were read already; logs nothing.
+
+        Raises:
+            UsageError: k below 1.
+        """
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise UsageError("k out of range", expected="an integer of at least 1", received=k)
+        k = min(int(k), self._bundle.manifest.num_items)
+        skip_seen = self._bundle.manifest.exclude_seen if exclude_seen is None else exclude_seen
+        answers = [
+            Recommendation([], unknown=query.unknown)
+            if query.is_known
+            else self._most_popular(query, k, skip_seen)
+            for query in queries
+        ]
+        places = [place for place, query in enumerate(queries) if query.is_known]
+        if places:
+            found = self._search([queries[place] for place in places], k, skip_seen)
+            for place, items in zip(places, found, strict=True):
+                answers[place].items.extend(items)
+        return answers
+
+    def _search(self, queries: list[Query], k: int, skip_seen: bool) -> list[list[tuple[str, float]]]:
+        manifest = self._bundle.manifest
+        encoded_history = manifest.query_kind == "history"
+        histories = [query.history if encoded_history else query.history[:0] for query in queries]
+        rows = [
+            np.stack([query.user_rows[number] for query in queries])
+            for number in range(len(manifest.user_features))
+        ]
+        encoded = self._encoder.encode(right_aligned(histories, manifest.history_length), rows)
+        filters = Filters(
+            exclude=[_excluded(query, skip_seen) for query in queries],
+            allow=[query.allow for query in queries],
+        )
+        result = self._searcher.search(encoded, k, filters)
+        return [
+            self._named(items[items > 0], scores)
+            for items, scores in zip(result.item_ids, result.scores, strict=True)
+        ]
+
+    def _most_popular(self, query: Query, k: int, skip_seen: bool) -> Recommendation:
+        """The k most popular permitted items, with their numbers of training interactions."""
+        ranking = self._bundle.popularity
+        keep = ~np.isin(ranking, _excluded(query, skip_seen))
+        if query.allow is not None:
+            keep &= np.isin(ranking, query.allow)
+        places = np.flatnonzero(keep)[:k]
+        items = self._named(ranking[places], self._bundle.popularity_counts[places])
+        return Recommendation(items, self._bundle.manifest.fallback["name"], query.unknown)
+
+    def _named(self, items: NDArray[Any], scores: NDArray[Any]) -> list[tuple[str, float]]:
+        names = self._bundle.item_ids
+        return [(names[item - 1], float(score)) for item, score in zip(items, scores, strict=False)]
+
+
+def _excluded(query: Query, skip_seen: bool) -> NDArray[np.int64]:
+    return np.concatenate([query.exclude, query.history]) if skip_seen else query.exclude
+
+
+def _name(number: int, query: object) -> str:
+    identity = query.get("query_id") if isinstance(query, Mapping) else None
+    return f"query {number}" if identity is None else f"query {number} (query_id {identity!r})"

@@ -1,0 +1,80 @@
+"""Encoded queries -> top-k items, by inverted index or by exact dot products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparcode.errors import UsageError
+from sparcode.index import InvertedIndex
+from sparcode.index.dense import DenseIndex
+from sparcode.serving.bundle import Bundle
+from sparcode.serving.session import EncodedQueries
+from sparcode.types import SearchResult
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which items may be results.
+
+    Attributes:
+        exclude: per query, ids of items that are no results.
+        allow: per query, the only ids that may be results; None = all.
+    """
+
+    exclude: Sequence[NDArray[np.int64]]
+    allow: Sequence[NDArray[np.int64] | None]
+
+
+class Searcher(Protocol):
+    """Finds the best items of encoded queries."""
+
+    def search(self, queries: EncodedQueries, k: int, filters: Filters) -> SearchResult:
+        """Top-k items: (B, k), ties by smaller id, short rows padded with -1 and -inf."""
+
+
+class IndexSearcher:
+    """SparCode: the posting lists of the query's codes, merged."""
+
+    def __init__(self, index: InvertedIndex, num_threads: int) -> None:
+        self._index, self._num_threads = index, num_threads
+
+    def search(self, queries: EncodedQueries, k: int, filters: Filters) -> SearchResult:
+        if queries.term_ids is None:
+            raise UsageError("an inverted index needs term ids", received="query vectors")
+        return self._index.search(
+            queries.term_ids,
+            k,
+            exclude=filters.exclude,
+            allow=filters.allow,
+            num_threads=self._num_threads,
+        )
+
+
+class VectorSearcher:
+    """Two-tower: dot products with every item."""
+
+    def __init__(self, index: DenseIndex) -> None:
+        self._index = index
+
+    def search(self, queries: EncodedQueries, k: int, filters: Filters) -> SearchResult:
+        if queries.vectors is None:
+            raise UsageError("item vectors need query vectors", received="term ids")
+        return self._index.search(queries.vectors, k, exclude=filters.exclude, allow=filters.allow)
+
+
+def make_searcher(bundle: Bundle, num_threads: int = 1) -> Searcher:
+    """The searcher of a bundle; ``num_threads`` share a batch (inverted index only).
+
+    Raises:
+        UsageError: the bundle holds item vectors that are not finite.
+    """
+    if bundle.index is not None:
+        return IndexSearcher(bundle.index, num_threads)
+    if bundle.item_vectors is None:
+        raise UsageError("bundle has neither index nor item vectors", where=bundle.directory)
+    return VectorSearcher(DenseIndex(bundle.item_vectors))
