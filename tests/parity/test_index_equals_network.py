@@ -1,0 +1,166 @@
+"""The claim of the project: what the index returns is what the network scores.
+
+With nothing pruned, the index score of every (query, item) pair equals the network's, and the top-k from the
+index is the exhaustive top-k up to ties within rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+import pytest
+from helpers import tiny_config, tiny_dataset
+
+from sparcode.evaluation.queries import QuerySet, encode_queries, query_set
+from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
+from sparcode.evaluation.report import fidelity
+from sparcode.index import BuildOptions, InvertedIndex, build_index
+from sparcode.model.block_scorer import NetworkBlockScorer
+from sparcode.model.factory import DataShape, build_network
+from sparcode.model.inference import CodeEncoder
+from sparcode.model.sparcode import SparCode
+
+TOLERANCE = 1e-5
+K = 10
+
+
+@dataclass(frozen=True)
+class Built:
+    """A network, the index built from it, its queries, and all scores (B, I + 1) by the network.
+
+    Whatever compiles a graph is kept for all tests.
+    """
+
+    network: SparCode
+    scorer: NetworkBlockScorer
+    index: InvertedIndex
+    queries: QuerySet
+    term_ids: np.ndarray
+    ranker: ExhaustiveRanker
+    exact: np.ndarray
+
+    def build(self, prune: str = "bias", **options: float) -> InvertedIndex:
+        return build_from(self.network, self.scorer, prune, **options)
+
+
+@pytest.fixture(
+    scope="module",
+    params=["mlp-1", "mlp-2", "gated-1", "gated-2", "attention-1", "gated-1-id-only"],
+)
+def built(request: pytest.FixtureRequest) -> Built:
+    scorer, layers, *rest = request.param.split("-")
+    ms.set_context(mode=ms.GRAPH_MODE)
+    ms.set_seed(3)
+    dataset = tiny_dataset(features=not rest)
+    config = tiny_config({"model.scorer.name": scorer, "model.scorer.num_layers": int(layers)})
+    shape = DataShape(dataset.num_items, 6, dataset.item_features, dataset.user_features, dataset.item_arrays)
+    network = build_network(config.model, shape)
+    _spread(network)
+    names = [spec.name for spec in dataset.user_features]
+    queries = query_set(dataset, "test", 6, names)
+    encoder = CodeEncoder(network)
+    _, tokens = encode_queries(encoder, queries.history, queries.user_rows, 16)
+    network.quantizer.fit(tokens.reshape(-1, tokens.shape[-1]), seed=0)
+    term_ids, _ = encode_queries(encoder, queries.history, queries.user_rows, 16)
+    block_scorer = NetworkBlockScorer(network, dataset.num_items)
+    index = build_from(network, block_scorer, "bias")
+    ranker = ExhaustiveRanker(network, dataset.num_items)
+    everything = ranker.rank(queries, dataset.num_items, exclude_seen=False)
+    exact = np.full((len(queries), dataset.num_items + 1), -np.inf, np.float32)
+    np.put_along_axis(exact, everything.item_ids, everything.scores, 1)
+    assert np.isfinite(exact[:, 1:]).all()
+    return Built(network, block_scorer, index, queries, term_ids, ranker, exact)
+
+
+def build_from(network: SparCode, scorer: NetworkBlockScorer, prune: str, **options: float) -> InvertedIndex:
+    """An index scored in blocks that do not divide the 16 codes and 30 items evenly."""
+    chosen = BuildOptions(prune=prune, block_terms=10, block_items=11, **options)  # type: ignore[arg-type]
+    return build_index(scorer, network.quantizer.codebook_array(), chosen).index
+
+
+def _spread(network: SparCode) -> None:
+    """Larger weights, so that scores of either sign and different size occur."""
+    rng = np.random.default_rng(4)
+    for parameter in network.scorer.trainable_params():
+        shift = rng.normal(0, 0.4, parameter.shape).astype(np.float32)
+        parameter.set_data(ms.Tensor(parameter.asnumpy() + shift))
+    network.score_bias.set_data(ms.Tensor(np.array([0.1], np.float32)))
+
+
+def all_scores(index: InvertedIndex, term_ids: np.ndarray) -> np.ndarray:
+    """Scores (B, I + 1) of all items by the index; an item that is in no list of the query has score 0."""
+    result = index.search(term_ids, index.num_items)
+    scores = np.zeros((len(term_ids), index.num_items + 1), np.float32)
+    for row, (items, values) in enumerate(zip(result.item_ids, result.scores, strict=True)):
+        scores[row, items[items > 0]] = values[items > 0]
+    return scores
+
+
+def worst_difference(found: np.ndarray, exact: np.ndarray) -> float:
+    """Largest score difference relative to max(1, |score|); column 0 is padding."""
+    exact = exact[:, 1:]
+    return float((np.abs(found[:, 1:] - exact) / np.maximum(1.0, np.abs(exact))).max())
+
+
+def drop_posting(index: InvertedIndex, term: int) -> InvertedIndex:
+    """The index without the best posting of one list."""
+    postings = index.postings
+    start, stop = postings.indptr[term], postings.indptr[term + 1]
+    victim = start + int(np.argmax(postings.scores[start:stop]))
+    indptr = np.array(postings.indptr)
+    indptr[term + 1 :] -= 1
+    return InvertedIndex.from_postings(
+        indptr,
+        np.delete(postings.item_ids, victim),
+        np.delete(postings.scores, victim),
+        num_items=index.num_items,
+    )
+
+
+def test_the_case_is_not_trivial(built: Built) -> None:
+    """Some pairs are positive and some are not, and queries use different lists."""
+    assert 0.05 < built.index.index_density < 0.995
+    assert (built.exact[:, 1:] > 0).mean() > 0.2
+    assert len(np.unique(built.term_ids)) > 4
+
+
+def test_every_pair_scores_the_same(built: Built) -> None:
+    assert worst_difference(all_scores(built.index, built.term_ids), built.exact) < TOLERANCE
+
+
+def test_top_k_is_the_exhaustive_top_k_up_to_ties(built: Built) -> None:
+    result = built.index.search(built.term_ids, K)
+    for row, exact in enumerate(built.exact):
+        found = result.item_ids[row]
+        positive = np.sort(exact[1:][exact[1:] > 0])[::-1][:K]
+        assert (found > 0).sum() == len(positive)
+        np.testing.assert_allclose(exact[found[found > 0]], positive, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_one_dropped_posting_is_noticed(built: Built) -> None:
+    """Self-test of the comparison above, for several lists in use."""
+    used = np.unique(built.term_ids)
+    for term in [term for term in used if len(built.index.posting_list(term)[0])][:5]:
+        damaged = drop_posting(built.index, int(term))
+        assert worst_difference(all_scores(damaged, built.term_ids), built.exact) > 100 * TOLERANCE
+
+
+def test_another_bias_is_noticed(built: Built) -> None:
+    """Self-test: an index built with other scores than the network's does not pass."""
+    other = built.build(extra_bias=-0.05)
+    assert worst_difference(all_scores(other, built.term_ids), built.exact) > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_the_rankers_of_the_evaluation_agree(built: Built, exclude_seen: bool) -> None:
+    index = IndexRanker(built.network, built.index, batch_size=16, threads=1)
+    report = fidelity(index, built.ranker, built.queries, K, exclude_seen)
+    assert report[f"index_recall@{K}"] == 1.0
+    assert report["max_score_error"] < 1e-4
+
+
+def test_long_enough_lists_prune_nothing(built: Built) -> None:
+    index = built.build("top_l", top_l=built.index.num_items)
+    assert worst_difference(all_scores(index, built.term_ids), built.exact) < TOLERANCE
