@@ -26,20 +26,30 @@ ALLOWED_ROOMS = {
     "": set(),
     "errors": set(),
     "types": {"errors"},
+    "environment": set(),
     "config": {"errors", "types"},
     "entry": {"errors"},
     "data": _BASE,
     "index": {"errors", "types"},
     "model": _BASE,
     "evaluation.metrics": _BASE,
-    "training": _CORE,
-    "serving": _CORE,
+    "training": _CORE | {"environment"},
+    "serving": _CORE | {"environment"},
     "evaluation": _CORE | {"training", "serving"},
-    "assembly": _CORE | {"training", "serving", "evaluation"},
+    "assembly": _CORE | {"environment", "training", "serving", "evaluation"},
 }
 """What each room may import from the package, besides itself."""
 
-WITHOUT_MINDSPORE = {"errors", "types", "config", "entry", "data", "index", "evaluation.metrics"}
+WITHOUT_MINDSPORE = {
+    "errors",
+    "types",
+    "environment",
+    "config",
+    "entry",
+    "data",
+    "index",
+    "evaluation.metrics",
+}
 INDEX_LIBRARIES = {"numpy", "numba"}
 RUNTIME_NAMES = {
     "set_device",
