@@ -10,7 +10,7 @@ usage: bash scripts/quickstart.sh [--small]
 
 Sets up .venv, generates the built-in data set, trains SparCode and a two-tower, compares them with
 popularity, exports a bundle and prints recommendations from it. Everything lands in runs/quickstart
-(--small: a tiny data set and few epochs, in runs/quickstart-small), which is made anew each time.
+(--small: a tiny data set, in runs/quickstart-small), which is made anew each time.
 TEXT
 }
 
@@ -21,9 +21,9 @@ case "${1:-}" in
     --small)
         out=runs/quickstart-small
         settings=(
-            --set data.synthetic.num_users=800 --set data.synthetic.num_items=400
+            --set data.synthetic.num_users=1500 --set data.synthetic.num_items=400
             --set data.synthetic.num_categories=10 --set data.synthetic.num_styles=10
-            --set train.epochs=4 --set model.quantizer.codebook_size=32
+            --set train.epochs=16 --set train.validate_every=4 --set index.top_l=400
         )
         ;;
     -h | --help)
