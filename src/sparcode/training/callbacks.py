@@ -28,11 +28,7 @@ class MetricsLog:
 
     def __init__(self, path: Path, epoch: int) -> None:
         self._path = path
-        kept = []
-        if path.is_file() and epoch > 0:
-            for line in path.read_text(encoding="utf-8").splitlines():
-                if line.strip() and json.loads(line)["epoch"] <= epoch:
-                    kept.append(line)
+        kept = _lines_until(path, epoch) if path.is_file() and epoch > 0 else []
         _write_atomically(path, "".join(line + "\n" for line in kept))
 
     def append(self, record: dict[str, Any]) -> None:
@@ -161,6 +157,20 @@ def prepare_run_directory(path: Path) -> None:
             received=error.strerror or str(error),
             remedy="choose another --output_dir",
         ) from error
+
+
+def _lines_until(path: Path, epoch: int) -> list[str]:
+    """Lines of the epochs up to ``epoch``; a line that a crash cut off is dropped with a warning."""
+    kept = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            known = json.loads(line)["epoch"] <= epoch
+        except (ValueError, KeyError, TypeError):
+            _LOG.warning("%s, line %d: dropped, not a record of an epoch", path, number)
+            continue
+        if known:
+            kept.append(line)
+    return kept
 
 
 def _write_atomically(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ written beside it and renamed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -73,7 +74,8 @@ def save_checkpoint(path: Path, cells: Sequence[nn.Cell], meta: CheckpointMeta) 
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except (OSError, RuntimeError, ValueError) as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error is the one to report
+            temporary.unlink(missing_ok=True)
         raise OutputError(
             "the checkpoint cannot be written",
             where=path,

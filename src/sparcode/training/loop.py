@@ -111,8 +111,8 @@ class Trainer:
                 state.epoch += 1
                 if state.epoch % train.validate_every == 0 or state.epoch == train.epochs:
                     record["valid"] = self._validate()
+                log.append(record)  # before the checkpoint: resuming drops lines after it, but cannot add any
                 self._save("last")
-                log.append(record)
                 board.write(record, state.epoch)
                 _LOG.info(_epoch_line(record, train.monitor))
         finally:
