@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,9 +103,7 @@ def _features() -> tuple[tuple[FeatureSpec, ...], tuple[FeatureSpec, ...]]:
     return items, users
 
 
-def _arrays(
-    specs: Sequence[FeatureSpec], rows: int, padding_row: bool, seed: int
-) -> dict[str, np.ndarray]:
+def _arrays(specs: Sequence[FeatureSpec], rows: int, padding_row: bool, seed: int) -> dict[str, np.ndarray]:
     """Random feature rows; categorical and multi values include 0 = missing."""
     rng = np.random.default_rng(seed)
     arrays: dict[str, np.ndarray] = {}
@@ -118,3 +117,27 @@ def _arrays(
             values[0] = 0
         arrays[spec.name] = values
     return arrays
+
+
+def write_ring(path: Path, num_users: int = 60, num_items: int = 30) -> None:
+    """Write a user-lines file in which every user has 5 to 12 consecutive items of a ring."""
+    rng = np.random.default_rng(6)
+    lines = []
+    for user in range(num_users):
+        start, length = rng.integers(0, num_items), rng.integers(5, 13)
+        lines.append(" ".join(map(str, [user, *((start + np.arange(length)) % num_items)])))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def ring_config(directory: Path, values: dict[str, Any] | None = None) -> Config:
+    """A tiny configuration of the ring file below ``directory``, which is written when it is missing."""
+    raw = directory / "ring.txt"
+    if not raw.exists():
+        write_ring(raw)
+    data = {
+        "data.name": "ring",
+        "data.source": "user_lines",
+        "data.path": str(raw),
+        "data.dataset_dir": str(directory / "ring"),
+    }
+    return tiny_config({**data, **(values or {})})
