@@ -175,3 +175,33 @@ def test_recommending_imports_neither_model_nor_data_nor_training() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     rooms = {name.split(".")[1] for name in done.stdout.split()}
     assert rooms == {"environment", "errors", "index", "serving", "types"}
+
+
+RUN_AND_LIST = """
+import runpy, sys
+script, sys.argv[1:] = sys.argv[1], sys.argv[2:]
+try:
+    runpy.run_path(script, run_name="__main__")
+except SystemExit as done:
+    print(*sorted(name for name in sys.modules if name.startswith("sparcode.")), file=sys.stderr)
+    raise
+"""
+
+
+def test_infer_needs_of_the_training_code_only_the_choice_of_the_device(tmp_path: Path) -> None:
+    queries = write_lines(tmp_path / "q.jsonl", {"history": [external(3)]})
+    arguments = ["--bundle", exported(CASE).path, "--input", queries, "--output", tmp_path / "r.jsonl"]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_AND_LIST, str(ROOT / "infer.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    modules = done.stderr.split()
+    heavy = {"assembly", "data", "evaluation", "model", "training"}
+    assert [name for name in modules if name.split(".")[1] in heavy] == [
+        "sparcode.training",
+        "sparcode.training.runtime",
+    ]
