@@ -119,7 +119,7 @@ def test_the_run_directory_is_made_and_left_clean(tmp_path: Path) -> None:
 def test_a_run_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(OutputError, match="the run directory cannot be written.*--output_dir"):
+        with pytest.raises(OutputError, match=r"the run directory cannot be written.*--output_dir"):
             prepare_run_directory(path)
 
 
