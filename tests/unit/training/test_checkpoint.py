@@ -111,9 +111,7 @@ def test_another_format_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_parameters_of_another_network(path: Path) -> None:
     parameters, _ = read_checkpoint(path)
-    with pytest.raises(
-        CheckpointError, match=r"weight has another shape; expected \(4, 5\); rec"
-    ):
+    with pytest.raises(CheckpointError, match=r"weight has another shape; expected \(4, 5\); rec"):
         load_into(path, parameters, [Tiny(0.0, width=5)])
     del parameters["state"]
     untouched = Tiny(0.0)

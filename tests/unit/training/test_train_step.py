@@ -1,0 +1,194 @@
+"""One optimisation step: equal in both modes, codebooks by their own rule, and every model can learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+from helpers import tiny_config, tiny_dataset
+from sparcode import assembly
+from sparcode.config.schema import Config
+from sparcode.data.batching import BatchOptions, BatchSource, make_batches
+from sparcode.evaluation.queries import encode_queries
+from sparcode.model.factory import build_network
+from sparcode.model.inference import CodeEncoder
+from sparcode.model.losses import TrainingLoss
+from sparcode.model.sparcode import SparCode
+from sparcode.training.step import StepInputs, TrainStep, make_optimizer, set_learning_rate
+
+MODES = {"graph": ms.GRAPH_MODE, "pynative": ms.PYNATIVE_MODE}
+
+
+@dataclass
+class Bench:
+    """A network with everything that a step needs."""
+
+    network: Any
+    step: TrainStep
+    inputs: StepInputs
+    batches: BatchSource
+
+    def run(self, count: int) -> Iterator[list[np.ndarray]]:
+        """Outputs of the first steps, epoch after epoch."""
+        done = epoch = 0
+        while done < count:
+            for batch in self.batches.epoch(epoch):
+                if done < count:
+                    tensors = self.inputs.tensors(batch, done)
+                    yield [output.asnumpy() for output in self.step(*tensors)]
+                done += 1
+            epoch += 1
+
+
+def make_bench(
+    values: dict[str, Any], quantize: bool, *, ordered: bool = True, features: bool = True
+) -> Bench:
+    config = tiny_config(values)
+    dataset = tiny_dataset(ordered=ordered, features=features)
+    ms.set_seed(1)
+    network = build_network(config.model, assembly.data_shape(config, dataset))
+    batches = make_batches(dataset, BatchOptions(config.train.batch_size, 6, 6, 0))
+    if quantize:
+        tokens = assembly._sample_tokens(config, dataset, network, batches)
+        network.quantizer.fit(tokens, 0)
+    optimizer = make_optimizer(network, config)
+    step = TrainStep(_loss(config, network, batches, quantize), optimizer, config.train.gradient_clip)
+    step.set_train(True)
+    return Bench(network, step, assembly._step_inputs(config, dataset, network, batches), batches)
+
+
+def _loss(config: Config, network: Any, batches: BatchSource, quantize: bool) -> TrainingLoss:
+    return TrainingLoss(
+        network,
+        config.model.temperature,
+        config.model.quantizer.commitment_weight,
+        quantize=quantize,
+        every_position=batches.every_position,
+        use_noise=network.encoder.noise_layers > 0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "ordered"),
+    [
+        pytest.param({}, True, id="sequences"),
+        pytest.param(
+            {"train.gradient_clip": 0.1, "train.loss.negatives": "mixed"}, False, id="pairs-clipped"
+        ),
+        pytest.param({"model.encoder.name": "sasrec", "model.encoder.dropout": 0.25}, True, id="dropout"),
+    ],
+)
+def test_compiled_and_eager_steps_are_equal(values: dict[str, Any], ordered: bool) -> None:
+    outcomes = []
+    for mode in MODES.values():
+        ms.set_context(mode=mode)
+        bench = make_bench(values, quantize=True, ordered=ordered)
+        outputs = list(bench.run(3))
+        quantizer = bench.network.quantizer
+        state = (quantizer.codebooks, quantizer.ema_sums, quantizer.ema_counts, bench.network.tower.id_table)
+        outcomes.append((outputs, [part.asnumpy().copy() for part in state]))
+    (compiled, compiled_state), (eager, eager_state) = outcomes
+    for one, other in zip(compiled, eager, strict=True):
+        np.testing.assert_allclose(one[:3], other[:3], rtol=1e-4)
+        np.testing.assert_array_equal(one[3], other[3])
+    for mine, theirs in zip(compiled_state, eager_state, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=2e-4)
+    assert compiled[0][0] != compiled[1][0]
+
+
+def test_a_step_moves_every_weight_and_the_codebooks_by_ema_alone() -> None:
+    values = {"train.loss.negatives": "full", "model.quantizer.restart_threshold": 0.0}
+    bench = make_bench(values, quantize=True)
+    before = {part.name: part.asnumpy().copy() for part in bench.network.get_parameters()}
+    quantizer = bench.network.quantizer
+    list(bench.run(1))
+    for parameter in bench.network.trainable_params():
+        assert (parameter.asnumpy() != before[parameter.name]).any(), parameter.name
+    counts = quantizer.ema_counts.asnumpy()
+    batch = next(iter(bench.batches.epoch(0)))
+    tokens = batch.weights.sum() * bench.network.num_tokens
+    grown = 0.99 * before["quantizer.ema_counts"].reshape(2, 4).sum(1) + 0.01 * tokens
+    np.testing.assert_allclose(counts.reshape(2, 4).sum(1), grown, rtol=1e-5)
+    np.testing.assert_allclose(
+        quantizer.codebooks.asnumpy(), quantizer.ema_sums.asnumpy() / counts[:, None], rtol=1e-3
+    )
+
+
+def test_before_quantization_the_codebooks_stay() -> None:
+    bench = make_bench({}, quantize=False)
+    (outputs,) = bench.run(1)
+    assert outputs[2] == 0.0
+    assert not bench.network.quantizer.codebooks.asnumpy().any()
+
+
+def test_the_learning_rate_of_the_loop_is_the_optimizers() -> None:
+    bench = make_bench({"model.name": "two_tower"}, quantize=False, features=False)
+    before = bench.network.tower.id_table.asnumpy().copy()
+    set_learning_rate(bench.step.optimizer, 0.0)
+    steps = bench.run(2)
+    next(steps)
+    np.testing.assert_array_equal(bench.network.tower.id_table.asnumpy(), before)
+    set_learning_rate(bench.step.optimizer, 0.125)
+    next(steps)
+    moved = np.abs(bench.network.tower.id_table.asnumpy() - before).max()
+    assert 0.05 < moved < 0.3  # Adam moves by about the learning rate
+
+
+def test_the_random_numbers_of_a_step_depend_on_seed_and_step_alone() -> None:
+    bench = make_bench({"model.encoder.name": "sasrec", "model.encoder.dropout": 0.5}, quantize=False)
+    batch = next(iter(bench.batches.epoch(0)))
+
+    def arrays(step: int) -> list[np.ndarray]:
+        return [tensor.asnumpy() for tensor in bench.inputs.tensors(batch, step)]
+
+    first, again, later = arrays(5), arrays(5), arrays(6)
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for place in (0, 5, 7):  # restart rows, candidates, noise
+        assert (first[place] != later[place]).any()
+    assert first[7].shape == (3, 16, 6, 8)
+    assert first[7].dtype == np.uint8
+    restart_rows = first[0]
+    assert restart_rows.shape == (8,)
+    assert restart_rows.max() < int(batch.weights.sum()) * 3
+
+
+@pytest.mark.parametrize("encoder", ["dnn", "gru4rec", "sasrec"])
+@pytest.mark.parametrize("model", ["two_tower", "all_to_all", "sparcode"])
+def test_every_model_learns_the_ring(model: str, encoder: str) -> None:
+    """The next item follows from the history: the loss must fall far below that of guessing."""
+    values = {
+        "model.name": model,
+        "model.encoder.name": encoder,
+        "model.embedding_size": 16,
+        "model.encoder.hidden_size": 32,
+        "model.token_size": 8,
+        "model.quantizer.codebook_size": 16,
+        "model.scorer.hidden_size": 8,
+        "train.batch_size": 40,
+        "train.learning_rate": 0.02,
+        "train.loss.negatives": "full",
+    }
+    bench = make_bench(values, quantize=model == "sparcode", features=False)
+    losses = [float(outputs[1]) for outputs in bench.run(120)]
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_encoded_training_histories_are_what_the_codebooks_are_fitted_on() -> None:
+    config, dataset = tiny_config(), tiny_dataset()
+    ms.set_seed(1)
+    network = build_network(config.model, assembly.data_shape(config, dataset))
+    batches = make_batches(dataset, BatchOptions(16, 6, 4, 0))
+    tokens = assembly._sample_tokens(config, dataset, network, batches)
+    assert isinstance(network, SparCode)
+    histories = sum(int(batch.history.any(1).sum()) for batch in batches.epoch(0))
+    assert tokens.shape == (histories * network.num_tokens, 4)
+    first = next(iter(batches.epoch(0)))
+    arrays = [dataset.user_arrays[spec.name][first.users] for spec in dataset.user_features]
+    _, expected = encode_queries(CodeEncoder(network), first.history, arrays, 16)
+    np.testing.assert_allclose(tokens[: 16 * 3], expected.reshape(-1, 4), rtol=1e-5)
