@@ -1,0 +1,116 @@
+"""Reports: metrics of a ranker by hand, fidelity, latency and the printed table."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from sparcode.evaluation.queries import QuerySet
+from sparcode.evaluation.report import fidelity, latency, relevance, render
+from sparcode.types import SearchResult
+
+QUERIES = QuerySet(
+    users=np.array([4, 9]),
+    history=np.zeros((2, 3), np.int32),
+    user_rows=(),
+    seen=[np.array([1], np.int32), np.array([2], np.int32)],
+    target_indptr=np.array([0, 1, 3]),
+    target_items=np.array([5, 7, 8], np.int32),
+)
+
+
+class Fixed:
+    """A ranker with given lists; remembers what it was asked for."""
+
+    name = "fixed"
+
+    def __init__(self, ids: list[list[int]], scores: list[list[float]] | None = None) -> None:
+        self._ids = np.array(ids, np.int64)
+        width = self._ids.shape[1]
+        self._scores = np.array(scores or [list(range(width, 0, -1))] * len(ids), np.float32)
+        self.asked: list[tuple[int, bool]] = []
+
+    def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
+        self.asked.append((k, exclude_seen))
+        return SearchResult(self._ids[:, :k], self._scores[:, :k])
+
+    def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, np.ndarray]:
+        return {"encode": np.array([2.0, 4.0, 3.0]), "search": np.array([0.1, 0.3, 0.2])}
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_relevance_by_hand(exclude_seen: bool) -> None:
+    ranker = Fixed([[5, 3, 4, 6], [7, 1, 8, 3]])
+    metrics = relevance(ranker, QUERIES, (2, 4), exclude_seen)
+    assert ranker.asked == [(4, exclude_seen)]
+    assert metrics["recall@2"] == pytest.approx((1 + 0.5) / 2)
+    assert metrics["recall@4"] == 1.0
+    assert metrics["precision@4"] == pytest.approx((1 / 4 + 2 / 4) / 2)
+    assert metrics["hit_rate@2"] == 1.0
+    assert metrics["mrr@4"] == 1.0
+    ideal = 1 + 1 / np.log2(3)
+    assert metrics["ndcg@4"] == pytest.approx((1 + (1 + 1 / np.log2(4)) / ideal) / 2)
+    assert set(metrics) == {
+        f"{name}@{k}" for name in ("precision", "recall", "ndcg", "hit_rate", "mrr") for k in (2, 4)
+    }
+
+
+def test_fidelity_of_an_equal_ranking_is_one() -> None:
+    exact = Fixed([[5, 3, 4, 6], [7, 1, 8, 3]])
+    assert fidelity(Fixed([[5, 3], [7, 1]], [[4, 3], [4, 3]]), exact, QUERIES, 2, True) == {
+        "index_recall@2": 1.0,
+        "max_score_error": 0.0,
+    }
+
+
+def test_fidelity_sees_a_missing_item_and_a_wrong_score() -> None:
+    exact = Fixed([[5, 3, 4, 6], [7, 1, 8, 3]])
+    found = Fixed([[5, 6], [7, 1]], [[4, 1], [3.5, 3]])
+    report = fidelity(found, exact, QUERIES, 2, True)
+    assert report["index_recall@2"] == pytest.approx(0.75)
+    assert report["max_score_error"] == pytest.approx(0.5)
+
+
+def test_fidelity_lets_ties_count_and_asks_no_one_for_zero_scores() -> None:
+    exact = Fixed([[5, 3, 4, 6], [7, 1, 8, 3]], [[4, 3, 3, 1], [2, 0, 0, 0]])
+    found = Fixed([[5, 4], [7, -1]], [[4, 3], [2, -np.inf]])
+    assert fidelity(found, exact, QUERIES, 2, True)["index_recall@2"] == 1.0
+
+
+def test_latency_is_median_and_99th_percentile() -> None:
+    summary = latency(Fixed([[1]]), QUERIES, 1, True, threads=2)
+    assert summary == {
+        "encode_p50": 3.0,
+        "search_p50": 0.2,
+        "search_p99": pytest.approx(0.298),
+        "threads": 2,
+        "batch": 1,
+    }
+
+
+def test_the_table_shows_every_metric_and_part() -> None:
+    report = {
+        "dataset": "ring",
+        "model": "sparcode",
+        "encoder": "dnn",
+        "retriever": "index",
+        "split": "test",
+        "seed": 3,
+        "num_queries": 6040,
+        "num_items": 3260,
+        "metrics": {"recall@10": 0.12345, "ndcg@10": 0.5, "recall@50": 0.25, "ndcg@50": 0.75},
+        "fidelity": {"index_recall@50": 1.0},
+        "index": {"num_postings": 123456},
+        "latency_ms": {},
+    }
+    text = render(json.loads(json.dumps(report)))
+    lines = text.splitlines()
+    assert lines[0] == ("ring test: sparcode (dnn) retrieved by index, 6,040 queries, 3,260 items, seed 3")
+    assert lines[2].split() == ["k", "recall", "ndcg"]
+    assert lines[3].split() == ["10", "0.1235", "0.5000"] or lines[3].split() == ["10", "0.1234", "0.5000"]
+    assert lines[4].split() == ["50", "0.2500", "0.7500"]
+    assert "fidelity: index_recall@50 1" in text
+    assert "index: num_postings 123,456" in text
+    assert "latency" not in text
