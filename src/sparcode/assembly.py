@@ -378,15 +378,19 @@ def _index_summary(built: BuildResult) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON file atomically.
+    """Write a JSON file atomically; a device such as /dev/stdout is written to, not replaced.
 
     Raises:
         OutputError: it cannot be written.
     """
+    text = json.dumps(value, indent=2) + "\n"
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
         raise OutputError("the file cannot be written", where=path, received=error.strerror) from error
