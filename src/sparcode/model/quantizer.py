@@ -6,6 +6,7 @@ codebooks with Laplace smoothing); Dhariwal et al. 2020 (restart of unused codew
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import mindspore as ms
@@ -154,8 +155,8 @@ def kmeans_codebooks(
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """k-means per sub-vector of tokens (T, D) -> codebooks (M, N, D/M) and cluster sizes (M, N).
 
-    Empty clusters and missing points (T < N) are filled with jittered copies of real sub-vectors, so that
-    every codeword is a usable, distinct one.
+    Missing points (T < N) are filled with jittered copies of real sub-vectors and an empty cluster keeps its
+    last centre, so that every codeword is a usable, distinct one.
     """
     rng = np.random.default_rng([seed, 0x6B6D])
     parts = np.split(np.asarray(tokens, np.float64), num_codebooks, axis=1)
@@ -167,7 +168,10 @@ def kmeans_codebooks(
             part = np.concatenate([part, extra + rng.normal(0, spread, extra.shape)])
         start = part[rng.choice(len(part), codebook_size, replace=False)]
         start = start + rng.normal(0, spread, start.shape)
-        book, labels = kmeans2(part, start, iter=KMEANS_ITERATIONS, minit="matrix", missing="warn")
+        with warnings.catch_warnings():
+            # an empty cluster keeps its last centre, which is as usable as any
+            warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
+            book, labels = kmeans2(part, start, iter=KMEANS_ITERATIONS, minit="matrix", missing="warn")
         books.append(book.astype(np.float32))
         sizes.append(np.bincount(labels, minlength=codebook_size).astype(np.float64))
     return np.stack(books), np.stack(sizes)

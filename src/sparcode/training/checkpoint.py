@@ -76,6 +76,7 @@ def save_checkpoint(path: Path, cells: Sequence[nn.Cell], meta: CheckpointMeta) 
     except (OSError, RuntimeError, ValueError) as error:
         with contextlib.suppress(OSError):  # the first error is the one to report
             temporary.unlink(missing_ok=True)
+            temporary.with_suffix(".tmp").unlink(missing_ok=True)  # what MindSpore's writer leaves behind
         raise OutputError(
             "the checkpoint cannot be written",
             where=path,
