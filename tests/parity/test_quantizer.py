@@ -268,7 +268,7 @@ def test_kmeans_treats_every_sub_vector_alone_and_is_deterministic(tokens: np.nd
     assert (books != other).any()
 
 
-@pytest.mark.filterwarnings("ignore:One of the clusters is empty")
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("count", [1, 3])
 def test_kmeans_with_fewer_tokens_than_codewords_gives_distinct_codewords(
     count: int, tokens: np.ndarray
@@ -279,7 +279,7 @@ def test_kmeans_with_fewer_tokens_than_codewords_gives_distinct_codewords(
         assert len(np.unique(book, axis=0)) == 8
 
 
-@pytest.mark.filterwarnings("ignore:One of the clusters is empty")
+@pytest.mark.filterwarnings("error")
 def test_kmeans_of_equal_tokens_is_finite_and_near_them() -> None:
     books, _ = kmeans_codebooks(np.full((50, D), 3.0, np.float32), M, N, seed=0)
     np.testing.assert_allclose(books, 3.0, atol=1e-2)
