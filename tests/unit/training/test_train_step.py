@@ -81,6 +81,7 @@ def _loss(config: Config, network: Any, batches: BatchSource, quantize: bool) ->
             {"train.gradient_clip": 0.1, "train.loss.negatives": "mixed"}, False, id="pairs-clipped"
         ),
         pytest.param({"model.encoder.name": "sasrec", "model.encoder.dropout": 0.25}, True, id="dropout"),
+        pytest.param({"model.encoder.name": "gru4rec", "model.scorer.name": "attention"}, True, id="gru"),
     ],
 )
 def test_compiled_and_eager_steps_are_equal(values: dict[str, Any], ordered: bool) -> None:
