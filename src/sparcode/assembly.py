@@ -5,9 +5,7 @@ The only module that knows every room. Nothing here is an algorithm; look into t
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -361,7 +359,7 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
         sample = queries.take(config.eval.latency_queries)
         report["latency_ms"] = reports.latency(ranker, sample, max(ks), seen, config.eval.threads)
     if arguments.json_path is not None:
-        write_json(arguments.json_path, report)
+        reports.write_json(arguments.json_path, report)
     return report
 
 
@@ -375,25 +373,6 @@ def _index_summary(built: BuildResult) -> dict[str, Any]:
         "size_bytes": index.size_bytes,
         "build_seconds": round(built.report.seconds, 3),
     }
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON file atomically; a device such as /dev/stdout is written to, not replaced.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    text = json.dumps(value, indent=2) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        if path.exists() and not path.is_file():
-            path.write_text(text, encoding="utf-8")
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError("the file cannot be written", where=path, received=error.strerror) from error
 
 
 def export_run(arguments: ExportArguments) -> Any:
