@@ -24,9 +24,9 @@ import mindspore as ms
 import numpy as np
 
 from helpers import write_ring
-from sparcode.assembly import write_json
 from sparcode.entry import run_entry
 from sparcode.errors import OutputError
+from sparcode.evaluation.report import write_json
 
 ROOT = Path(__file__).parents[1]
 
