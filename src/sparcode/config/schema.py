@@ -174,6 +174,9 @@ class ModelConfig(Section):
     num_query_tokens: Positive = Field(8, description="K_u, tokens per query = posting lists per query")
     token_size: Positive = Field(16, description="D, width of a token")
     score_bias: float = Field(1.0, description="start value of the learned bias b inside relu(E + b)")
+    relu_leak: Fraction = Field(
+        0.1, description="gradient of that relu below zero for positives, so that silenced ones recover"
+    )
     temperature: Rate = Field(1.0, description="scores are divided by this in the softmax loss")
     encoder: EncoderConfig = Field(default_factory=EncoderConfig, description="query encoder")
     quantizer: QuantizerConfig = Field(default_factory=QuantizerConfig, description="code assignment")

@@ -5,6 +5,8 @@ The upper bound of SparCode: accurate, and too slow to serve, since every item h
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import mindspore as ms
 from mindspore import Parameter, Tensor, ops
 
@@ -16,6 +18,29 @@ from sparcode.model.matching import MatchingNetwork
 from sparcode.model.tokenizer import Tokenizer
 
 
+@dataclass(frozen=True)
+class ScoreBias:
+    """How sparse scores start and learn.
+
+    Attributes:
+        start: start value of the learned bias b.
+        relu_leak: gradient of the ReLU below zero.
+    """
+
+    start: float
+    relu_leak: float
+
+
+def leaky_gradient_relu(x: Tensor, leak: float) -> Tensor:
+    """max(x, 0) whose gradient below zero is ``leak`` instead of 0.
+
+    For positives only: a positive that the ReLU has silenced can recover. For negatives the leak would push
+    silent scores down for ever.
+    """
+    below = ops.minimum(x, ops.zeros_like(x)) * leak
+    return ops.relu(x) + (below - ops.stop_gradient(below))
+
+
 class AllToAll(MatchingNetwork):
     """score(q, i) = sum_k relu(E(z_k, i) + b) over the K_u tokens z_k of the query.
 
@@ -23,7 +48,7 @@ class AllToAll(MatchingNetwork):
         encoder, tower, store: as in MatchingNetwork.
         tokenizer: query vector -> tokens.
         scorer: interaction network E.
-        score_bias: start value of the learned bias b.
+        bias: start value of the learned bias b, and the leak of the gradient of the ReLU.
     """
 
     def __init__(
@@ -33,12 +58,13 @@ class AllToAll(MatchingNetwork):
         store: FeatureStore,
         tokenizer: Tokenizer,
         scorer: InteractionScorer,
-        score_bias: float,
+        bias: ScoreBias,
     ) -> None:
         super().__init__(encoder, tower, store)
         self.tokenizer = tokenizer
         self.scorer = scorer
-        self.score_bias = Parameter(Tensor([score_bias], ms.float32), name="score_bias")
+        self.score_bias = Parameter(Tensor([bias.start], ms.float32), name="score_bias")
+        self.relu_leak = bias.relu_leak
         self.num_tokens = tokenizer.num_tokens
 
     def item_part(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
@@ -68,4 +94,5 @@ class AllToAll(MatchingNetwork):
         return ops.relu(scores).reshape(-1, self.num_tokens, item_parts.shape[0]).sum(1)
 
     def aligned(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
-        return ops.relu(self.scorer.aligned(query_parts, item_parts) + self.score_bias).sum(1)
+        scores = self.scorer.aligned(query_parts, item_parts) + self.score_bias
+        return leaky_gradient_relu(scores, self.relu_leak).sum(1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparcode.config.schema import EncoderConfig, ModelConfig
-from sparcode.model.all_to_all import AllToAll
+from sparcode.model.all_to_all import AllToAll, ScoreBias
 from sparcode.model.encoders import (
     DNNEncoder,
     GRU4RecEncoder,
@@ -56,15 +56,16 @@ def build_network(config: ModelConfig, shape: DataShape) -> MatchingNetwork:
         return TwoTower(encoder, tower, store)
     tokenizer = Tokenizer(width, config.num_query_tokens, config.token_size)
     scorer = _scorer(config, tower.num_item_tokens)
+    bias = ScoreBias(config.score_bias, config.relu_leak)
     if config.name == "all_to_all":
-        return AllToAll(encoder, tower, store, tokenizer, scorer, config.score_bias)
+        return AllToAll(encoder, tower, store, tokenizer, scorer, bias)
     q = config.quantizer
     quantizer = ProductQuantizer(
         QuantizerOptions(
             q.num_codebooks, q.codebook_size, config.token_size, q.decay, q.epsilon, q.restart_threshold
         )
     )
-    return SparCode(encoder, tower, store, tokenizer, scorer, config.score_bias, quantizer)
+    return SparCode(encoder, tower, store, tokenizer, scorer, bias, quantizer)
 
 
 def _history_encoder(config: EncoderConfig, width: int, length: int) -> HistoryEncoder:

@@ -8,6 +8,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Normal, initializer
+from numpy.typing import NDArray
 
 NEGATIVE = -1e9
 """Additive mask of a forbidden place in a softmax; finite, so that a fully masked row stays finite."""
@@ -56,6 +57,18 @@ class NoisyDropout(nn.Cell):
         """Return x with elements dropped where noise (same shape, uint8) is below the threshold."""
         keep = (noise.astype(ms.int32) >= self.threshold).astype(ms.float32)
         return x * keep * self.scale
+
+
+def shared_subspace(width: int, token_size: int) -> NDArray[np.float32]:
+    """(token_size, width) matrix A with orthonormal rows or columns, the same at every call.
+
+    Tokenizer and scorer both start from it, so that the dot product of an untrained model already compares
+    query and item in one space, as that of a two-tower model does: A^T (A q) . v. Without it the first
+    epochs go into finding such a space (docs/decisions/0001-initialisation.md).
+    """
+    tall = max(width, token_size), min(width, token_size)
+    basis = np.linalg.qr(np.random.default_rng(0x5C0DE).normal(size=tall))[0]
+    return (basis.T if width >= token_size else basis).astype(np.float32)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, ops
 
-from sparcode.model.all_to_all import AllToAll
+from sparcode.model.all_to_all import AllToAll, ScoreBias
 from sparcode.model.encoders import QueryEncoder
 from sparcode.model.features import FeatureStore
 from sparcode.model.interaction import InteractionScorer
@@ -27,10 +27,10 @@ class SparCode(AllToAll):
         store: FeatureStore,
         tokenizer: Tokenizer,
         scorer: InteractionScorer,
-        score_bias: float,
+        bias: ScoreBias,
         quantizer: ProductQuantizer,
     ) -> None:
-        super().__init__(encoder, tower, store, tokenizer, scorer, score_bias)
+        super().__init__(encoder, tower, store, tokenizer, scorer, bias)
         self.quantizer = quantizer
 
     def training_parts(self, queries: Tensor, quantize: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:

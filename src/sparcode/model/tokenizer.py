@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import mindspore as ms
+import numpy as np
 from mindspore import Tensor, nn
+from mindspore.common.initializer import Normal, initializer
+
+from sparcode.model.layers import shared_subspace
+
+TOKEN_NOISE = 0.5
+"""Spread of a token's projection around the shared one, relative to the size of its entries."""
 
 
 class Tokenizer(nn.Cell):
@@ -23,6 +31,13 @@ class Tokenizer(nn.Cell):
         self.token_size = token_size
         self.project = nn.Dense(width, num_tokens * token_size)
         self.norm = nn.LayerNorm((token_size,), epsilon=1e-6)
+        self._start_aligned(width)
+
+    def _start_aligned(self, width: int) -> None:
+        """Every token starts near the shared subspace of the query; noise sets the tokens apart."""
+        shared = np.tile(shared_subspace(width, self.token_size), (self.num_tokens, 1))
+        noise = initializer(Normal(TOKEN_NOISE * width**-0.5), shared.shape, ms.float32).init_data().asnumpy()
+        self.project.weight.set_data(Tensor(shared + noise))
 
     def construct(self, queries: Tensor) -> Tensor:
         """(Q, d) -> (Q, K_u, D)."""

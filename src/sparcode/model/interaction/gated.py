@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 from mindspore import Tensor, nn, ops
 
 from sparcode.model.interaction.base import InteractionScorer, relu_sum
+from sparcode.model.layers import shared_subspace
 
 
 class GatedScorer(InteractionScorer):
@@ -35,6 +37,18 @@ class GatedScorer(InteractionScorer):
         self.gate = nn.Dense(token_size, hidden_size)
         self.output = nn.Dense(hidden_size, hidden_size)
         self.deeper = nn.CellList([nn.Dense(hidden_size, hidden_size) for _ in range(num_layers - 1)])
+        self._start_aligned(token_size)
+
+    def _start_aligned(self, token_size: int) -> None:
+        """Start the dot product as that of a two-tower model; see ``shared_subspace``."""
+        copies, rest = divmod(self.item_size, self.dot_size)
+        if rest:
+            return
+        identity = np.tile(np.eye(self.dot_size, dtype=np.float32), (1, copies))
+        self.item_dot.weight.set_data(Tensor(identity))
+        self.item_dot.bias.set_data(Tensor(np.zeros(self.dot_size, np.float32)))
+        lift = shared_subspace(self.dot_size, token_size).T
+        self.token_dot.weight.set_data(Tensor(np.ascontiguousarray(lift)))
 
     def token_part(self, tokens: Tensor) -> Tensor:
         """(..., D) -> (..., dot_size + 2 H): projected token, first layer, gated output weights."""
