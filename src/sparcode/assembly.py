@@ -329,6 +329,8 @@ def make_ranker(run: Run, retriever: str) -> tuple[Ranker, BuildResult | None]:
 def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
     """Evaluate a run and write ``--json``; the report is documented in docs/evaluation_protocol.md."""
     config = arguments.config
+    if arguments.json_path is not None:
+        reports.check_json_path(arguments.json_path)
     run = open_run(config, arguments.run_dir)
     queries = queries_of(config, run.dataset, arguments.split, config.eval.max_users)
     ks, seen = config.eval.ks, config.eval.exclude_seen

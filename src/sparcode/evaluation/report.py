@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Sequence
@@ -96,6 +97,24 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def check_json_path(path: Path) -> None:
+    """Find out before the work that ``write_json`` will not be able to write.
+
+    Raises:
+        OutputError: the directory cannot be created or written, or the path is a directory.
+    """
+    probe = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not path.exists() or path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+    except OSError as error:
+        raise OutputError("the file cannot be written", where=path, received=error.strerror) from error
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

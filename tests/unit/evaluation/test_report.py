@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from sparcode.errors import OutputError
 from sparcode.evaluation.queries import QuerySet
-from sparcode.evaluation.report import fidelity, latency, relevance, render
+from sparcode.evaluation.report import check_json_path, fidelity, latency, relevance, render
 from sparcode.types import SearchResult
 
 QUERIES = QuerySet(
@@ -114,3 +115,14 @@ def test_the_table_shows_every_metric_and_part() -> None:
     assert "fidelity: index_recall@50 1" in text
     assert "index: num_postings 123,456" in text
     assert "latency" not in text
+
+
+def test_json_path_is_checked_before_the_work(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("x")
+    with pytest.raises(OutputError, match="file"):
+        check_json_path(file / "below" / "report.json")
+    with pytest.raises(OutputError, match="cannot be written"):
+        check_json_path(tmp_path)
+    check_json_path(tmp_path / "new" / "report.json")
+    assert list((tmp_path / "new").iterdir()) == []

@@ -11,8 +11,8 @@ class HistoryEncoder(nn.Cell):
     Histories are right-aligned: the most recent item stands at position L-1 and padding comes first.
 
     Subclasses implement ``states``: item vectors (S, L, d), mask (S, L) float32 with 1 = item, and
-    dropout noise -> (S, L, d), where the state at position p has seen positions 0..p only. ``last`` may
-    be overridden with a cheaper way to the same state at position L-1.
+    dropout noise -> (S, L, d), where the state at an item's position p has seen positions 0..p only (states
+    at padding are not used). ``last`` may be overridden with a cheaper way to the state at position L-1.
     """
 
     noise_layers = 0
