@@ -104,6 +104,7 @@ def data_shape(config: Config, dataset: Dataset) -> DataShape:
         item_features=dataset.item_features if config.data.use_item_features else (),
         user_features=dataset.user_features if config.data.use_user_features else (),
         item_arrays=dataset.item_arrays,
+        use_item_ids=config.data.use_item_ids,
     )
 
 

@@ -105,6 +105,9 @@ class DataConfig(Section):
     max_history: Positive = Field(50, description="history items given to the encoder")
     use_user_features: bool = Field(True, description="give user features to the query encoder")
     use_item_features: bool = Field(True, description="give item features besides the id to the item tower")
+    use_item_ids: bool = Field(
+        True, description="learn an embedding of every item id; false = features alone"
+    )
     synthetic: SyntheticConfig = Field(default_factory=SyntheticConfig, description="built-in generator")
     table: TableConfig = Field(default_factory=TableConfig, description="table columns")
     deezer: DeezerConfig = Field(default_factory=DeezerConfig, description="Deezer variant")

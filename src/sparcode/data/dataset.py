@@ -35,7 +35,14 @@ __all__ = ["Dataset", "Interactions", "prepare_dataset", "preprocess"]
 
 logger = logging.getLogger(__name__)
 
-IRRELEVANT_KEYS = ("path", "dataset_dir", "max_history", "use_user_features", "use_item_features")
+IRRELEVANT_KEYS = (
+    "path",
+    "dataset_dir",
+    "max_history",
+    "use_user_features",
+    "use_item_features",
+    "use_item_ids",
+)
 """Keys of the data section that do not change the data set."""
 
 

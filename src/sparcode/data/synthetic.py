@@ -6,9 +6,12 @@ popularity is Zipf-like, independent of the pair.
 
 Users. A user belongs to one block and follows ``interests_per_user`` pairs of it with distinct categories
 and distinct styles, for example (a, x) and (b, y). The crosses (a, y) and (b, x) exist too and are not
-liked: any score that adds a preference for the category to a preference for the style ranks them as high
-as the liked pairs. Interests alternate at random along the history. The user feature ``age_group`` hints
-at the block in 30 % of the cases and is random otherwise.
+liked: any score that adds a preference for the category to a preference for the style, as the dot product
+with a sum of feature embeddings of any width does, ranks them as high as the liked pairs. Item ids would
+give the pairs away, so the configurations of this data set do without (``data.use_item_ids: false``), as
+one does where most items are new. Interests alternate at random along the history. The user features
+``interest_1``, ``interest_2``, ... state the pairs, in random order; ``age_group`` hints at the block in
+30 % of the cases and is random otherwise.
 
 Interactions. A user has about ``interactions_per_user`` interactions (Poisson, at least 5), no item twice.
 Each is an item of one of the interests, drawn by popularity among its items, or, with probability
@@ -27,7 +30,7 @@ from sparcode.data.raw import RawFeature, RawInteractions
 from sparcode.errors import ConfigError
 
 ITEMS_PER_PAIR = 18
-POPULARITY_EXPONENT = 0.8
+POPULARITY_EXPONENT = 0.4
 MIN_INTERACTIONS = 5
 LIKED_SHARE = 0.75
 """Longest history as a share of the items that the user likes, so that targets are left to be found."""
@@ -65,14 +68,24 @@ def generate_synthetic(config: SyntheticConfig) -> RawInteractions:
     rng = np.random.default_rng(config.seed)
     catalogue = make_catalogue(config, rng)
     histories, user_blocks = [], rng.integers(len(catalogue.blocks), size=config.num_users)
+    followed = []
     for block in user_blocks:
         interests = _draw_interests(catalogue.blocks[block], config.interests_per_user, rng)
         histories.append(_draw_history(catalogue, interests, config, rng))
+        followed.append(interests)
     lengths = np.array([len(history) for history in histories])
     users = np.repeat(np.arange(config.num_users, dtype=np.int32), lengths)
     width_c, width_s = len(str(config.num_categories - 1)), len(str(config.num_styles - 1))
-    categories = [f"category_{value:0{width_c}d}" for value in catalogue.categories]
-    styles = [f"style_{value:0{width_s}d}" for value in catalogue.styles]
+    categories = [f"category_{value:0{width_c}d}" for value in range(config.num_categories)]
+    styles = [f"style_{value:0{width_s}d}" for value in range(config.num_styles)]
+    stated = tuple(
+        RawFeature(
+            f"interest_{slot + 1}",
+            "categorical",
+            [f"{categories[pairs[slot][0]]}+{styles[pairs[slot][1]]}" for pairs in followed],
+        )
+        for slot in range(config.interests_per_user)
+    )
     return RawInteractions(
         users=users,
         items=np.concatenate(histories).astype(np.int32),
@@ -81,10 +94,10 @@ def generate_synthetic(config: SyntheticConfig) -> RawInteractions:
         ordered=True,
         locate=lambda row: f"synthetic:{row + 1}",
         timestamps=np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]),
-        user_features=(RawFeature("age_group", "categorical", _age_groups(user_blocks, rng)),),
+        user_features=(*stated, RawFeature("age_group", "categorical", _age_groups(user_blocks, rng))),
         item_features=(
-            RawFeature("category", "categorical", categories),
-            RawFeature("style", "categorical", styles),
+            RawFeature("category", "categorical", [categories[value] for value in catalogue.categories]),
+            RawFeature("style", "categorical", [styles[value] for value in catalogue.styles]),
         ),
     )
 

@@ -103,7 +103,9 @@ class IndexRanker:
         encode_ms = _time_each(encode, queries)
         terms = iter(encoded[1:])  # the first call is the warm-up
         search_ms = _time_each(
-            lambda one: self.index.search(next(terms), k, exclude=one.seen if exclude_seen else None),
+            lambda one: self.index.search(
+                next(terms), k, exclude=one.seen if exclude_seen else None, num_threads=self._threads
+            ),
             queries,
             warm_up=False,
         )

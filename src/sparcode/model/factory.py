@@ -36,6 +36,7 @@ class DataShape:
         history_length: L.
         item_features, user_features: feature descriptions, in input order.
         item_arrays: feature rows of items 0..I by feature name, row 0 = padding.
+        use_item_ids: whether items have an id embedding.
     """
 
     num_items: int
@@ -43,6 +44,7 @@ class DataShape:
     item_features: tuple[FeatureSpec, ...]
     user_features: tuple[FeatureSpec, ...]
     item_arrays: Mapping[str, np.ndarray]
+    use_item_ids: bool = True
 
 
 def build_network(config: ModelConfig, shape: DataShape) -> MatchingNetwork:
@@ -50,7 +52,7 @@ def build_network(config: ModelConfig, shape: DataShape) -> MatchingNetwork:
     width = config.embedding_size
     history = _history_encoder(config.encoder, width, shape.history_length)
     encoder = QueryEncoder(history, width, config.encoder.hidden_size, shape.user_features)
-    tower = ItemTower(shape.num_items, width, shape.item_features)
+    tower = ItemTower(shape.num_items, width, shape.item_features, shape.use_item_ids)
     store = FeatureStore(shape.item_features, shape.item_arrays)
     if config.name == "two_tower":
         return TwoTower(encoder, tower, store)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import mindspore as ms
 from mindspore import Tensor, nn, ops
 
+from sparcode.errors import ConfigError
 from sparcode.model.features import FeatureEmbedding
 from sparcode.model.layers import embedding_table
 from sparcode.types import FeatureSpec
@@ -18,27 +20,50 @@ class ItemTower(nn.Cell):
         num_items: catalogue size I; internal ids are 1..I and 0 is padding.
         width: embedding width d.
         specs: item features besides the id.
+        use_ids: whether there is an id token. Without, items are known by their features alone, and an item
+            that was never trained is as good as any other.
 
     The tokens feed the interaction scorers; their sum is the item vector of the two-tower model and
     of the history encoders.
+
+    Raises:
+        ConfigError: neither ids nor features.
     """
 
-    def __init__(self, num_items: int, width: int, specs: Sequence[FeatureSpec] = ()) -> None:
+    def __init__(
+        self, num_items: int, width: int, specs: Sequence[FeatureSpec] = (), use_ids: bool = True
+    ) -> None:
         super().__init__()
-        self.id_table = embedding_table(num_items + 1, width, "id_table")
+        if not use_ids and not specs:
+            raise ConfigError(
+                "items have neither ids nor features",
+                where="data.use_item_ids",
+                expected="true, or item features in the data set with data.use_item_features",
+                received=use_ids,
+            )
+        self.num_items = num_items
+        self.width = width
+        self.use_ids = use_ids
+        if use_ids:
+            self.id_table = embedding_table(num_items + 1, width, "id_table")
         self.features = nn.CellList([FeatureEmbedding(spec, width) for spec in specs])
-        self.num_item_tokens = 1 + len(specs)
+        self.num_item_tokens = int(use_ids) + len(specs)
 
     def construct(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
         """ids (C,) int32 and one row tensor per feature -> item tokens (C, K_i, d)."""
-        tokens: tuple[Tensor, ...] = (ops.gather(self.id_table, ids, 0),)
+        tokens: tuple[Tensor, ...] = ()
+        if self.use_ids:
+            tokens = (ops.gather(self.id_table, ids, 0),)
         for embed, rows in zip(self.features, feature_rows):
             tokens = (*tokens, embed(rows))
         return ops.stack(tokens, 1)
 
     def vectors(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
         """ids (C,) int32 and one row tensor per feature -> item vectors (C, d), the sum of the tokens."""
-        total = ops.gather(self.id_table, ids, 0)
+        if self.use_ids:
+            total = ops.gather(self.id_table, ids, 0)
+        else:
+            total = ops.zeros((ids.shape[0], self.width), ms.float32)
         for embed, rows in zip(self.features, feature_rows):
             total = total + embed(rows)
         return total

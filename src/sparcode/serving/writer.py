@@ -99,7 +99,7 @@ def check_request(request: ExportRequest) -> None:
             raise BundleError(
                 f"network and data set differ in {owner} features", expected=len(specs), received=built
             )
-    rows = network.tower.id_table.shape[0]
+    rows = network.tower.num_items + 1
     if rows != request.dataset.num_items + 1:
         raise BundleError(
             "network and data set differ in size",
@@ -155,7 +155,7 @@ def write_parts(directory: Path, request: ExportRequest) -> Manifest:
 
 def item_vectors(network: MatchingNetwork) -> NDArray[np.float32]:
     """Vectors of all items of a two-tower network, (I + 1, d) float32; row 0 (padding) is zero."""
-    rows, width = network.tower.id_table.shape
+    rows, width = network.tower.num_items + 1, network.tower.width
     table = ItemPartTable(network, rows - 1)
     table.refresh()
     parts = np.concatenate([block.asnumpy() for block in table.blocks])  # (at least I, d), row 0 = item 1
@@ -165,7 +165,7 @@ def item_vectors(network: MatchingNetwork) -> NDArray[np.float32]:
 def _describe(request: ExportRequest) -> Manifest:
     """The manifest without the list of files."""
     network, config = request.network, request.config
-    width = int(network.tower.id_table.shape[1])
+    width = network.tower.width
     is_sparcode = isinstance(network, SparCode)
     return Manifest(
         bundle_id=uuid.uuid4().hex,

@@ -121,7 +121,8 @@ class Trainer:
 
     def _exhausted(self) -> bool:
         patience = self._config.train.patience
-        if patience == 0 or self._state.stale < patience:
+        # before its second phase a sparcode model has nothing to serve: it never stops there
+        if patience == 0 or self._state.stale < patience or not self._state.quantized:
             return False
         _LOG.info(
             "stopped early after epoch %d: %s has not improved for %d validations",

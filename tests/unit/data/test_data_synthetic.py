@@ -14,7 +14,7 @@ SMALL = SyntheticConfig(num_users=200, num_items=600, num_categories=12, num_sty
 
 
 def pairs_of(raw) -> np.ndarray:
-    category, style = (np.array(feature.values) for feature in raw.item_features)
+    category, style = (np.array(feature.values) for feature in raw.item_features[:2])
     return np.char.add(np.char.add(category, "+"), style)
 
 
