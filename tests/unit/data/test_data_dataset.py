@@ -118,7 +118,8 @@ def test_a_parent_that_is_a_file(tmp_path):
 
 def test_every_file_is_missed_and_every_flipped_byte_is_noticed(directory, tmp_path):
     names = sorted(entry.name for entry in directory.iterdir())
-    assert len(names) == 13  # description, 2 id lists, vocabularies, 3 x 2 split arrays, 3 features
+    # description, 2 id lists, vocabularies, 3 x 2 split arrays, 2 item features, age group, interests
+    assert len(names) == 13 + SMALL.interests_per_user
     for name in names:
         copy = tmp_path / "copy"
         shutil.copytree(directory, copy)
