@@ -180,6 +180,9 @@ class ModelConfig(Section):
     relu_leak: Fraction = Field(
         0.1, description="gradient of that relu below zero for positives, so that silenced ones recover"
     )
+    sparsity_weight: Annotated[float, Field(ge=0.0)] = Field(
+        0.0, description="weight of the mean candidate score in the loss: keeps lists short (not two_tower)"
+    )
     temperature: Rate = Field(1.0, description="scores are divided by this in the softmax loss")
     encoder: EncoderConfig = Field(default_factory=EncoderConfig, description="query encoder")
     quantizer: QuantizerConfig = Field(default_factory=QuantizerConfig, description="code assignment")
@@ -193,6 +196,8 @@ class ModelConfig(Section):
                 f"model.encoder.num_heads ({self.encoder.num_heads})"
             )
         if self.name == "two_tower":
+            if self.sparsity_weight > 0:
+                raise ValueError("model.sparsity_weight has no meaning for model.name two_tower: set it to 0")
             return self
         if self.scorer.name == "attention" and self.scorer.hidden_size % self.scorer.num_heads:
             raise ValueError(

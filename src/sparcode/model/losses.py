@@ -11,6 +11,8 @@ et al., RecSys 2025).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from mindspore import Tensor, nn, ops
 
 from sparcode.model.layers import NEGATIVE
@@ -53,13 +55,29 @@ class SampledSoftmaxLoss(nn.Cell):
         return ops.logsumexp(logits, 1) - positive
 
 
+@dataclass(frozen=True)
+class LossWeights:
+    """Parts of the training loss.
+
+    Attributes:
+        temperature: scores are divided by it in the softmax.
+        commitment: beta, weight of the squared quantization error.
+        sparsity: weight of the mean score of a (token, candidate) pair. The softmax does not mind a constant
+            added to all scores; this term does, and drives the pairs that do not compete to zero, where
+            they need no posting.
+    """
+
+    temperature: float
+    commitment: float
+    sparsity: float = 0.0
+
+
 class TrainingLoss(nn.Cell):
     """Network, softmax loss and commitment loss of one training step.
 
     Args:
         network: any of the three models.
-        temperature: of the softmax.
-        commitment_weight: beta.
+        weights: of the parts of the loss.
         quantize: whether tokens are quantized in this phase of the training.
         every_position: whether queries stand at given positions of the histories (ordered data).
         use_noise: whether the noise input drives dropout.
@@ -68,16 +86,16 @@ class TrainingLoss(nn.Cell):
     def __init__(
         self,
         network: MatchingNetwork,
-        temperature: float,
-        commitment_weight: float,
+        weights: LossWeights,
         quantize: bool,
         every_position: bool,
         use_noise: bool,
     ) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
-        self.softmax = SampledSoftmaxLoss(temperature)
-        self.commitment_weight = commitment_weight
+        self.softmax = SampledSoftmaxLoss(weights.temperature)
+        self.commitment_weight = weights.commitment
+        self.sparsity_weight = weights.sparsity
         self.quantize = quantize
         self.every_position = every_position
         self.use_noise = use_noise
@@ -122,4 +140,10 @@ class TrainingLoss(nn.Cell):
         count = ops.maximum(weights.sum(), ops.ones_like(weights.sum()))
         softmax_loss = (per_query * weights).sum() / count
         commitment = (error * weights).sum() / count
-        return softmax_loss + self.commitment_weight * commitment, softmax_loss, commitment, tokens, codes
+        total = softmax_loss + self.commitment_weight * commitment
+        if self.sparsity_weight > 0:
+            per_token = (
+                candidate_scores.mean(1) / self.network.num_tokens
+            )  # (Q,), scores are sums over tokens
+            total = total + self.sparsity_weight * (per_token * weights).sum() / count
+        return total, softmax_loss, commitment, tokens, codes

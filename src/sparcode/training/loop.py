@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchSource
 from sparcode.errors import CheckpointError, TrainingError
-from sparcode.model.losses import TrainingLoss
+from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
 from sparcode.training.callbacks import CodebookMonitor, MetricsLog, Progress, TensorBoard
@@ -149,8 +149,7 @@ class Trainer:
             model, train = self._config.model, self._config.train
             loss = TrainingLoss(
                 self._network,
-                model.temperature,
-                model.quantizer.commitment_weight,
+                LossWeights(model.temperature, model.quantizer.commitment_weight, model.sparsity_weight),
                 quantize=quantized,
                 every_position=self._parts.batches.every_position,
                 use_noise=self._network.encoder.noise_layers > 0,

@@ -279,3 +279,10 @@ def test_round_trip(tmp_path_factory, name, path, rate, ks, seed, flag) -> None:
     file.write_text(dump_config(config), encoding="utf-8")
     assert load_config(file) == config
     assert config_differences(load_config(file), config) == []
+
+
+def test_sparsity_belongs_to_models_with_lists(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("model:\n  name: two_tower\n  sparsity_weight: 0.5\n")
+    with pytest.raises(ConfigError, match=r"model\.sparsity_weight"):
+        load_config(path)

@@ -13,7 +13,7 @@ from helpers import tiny_config, tiny_dataset
 from sparcode.config.schema import LossConfig
 from sparcode.data.samplers import CandidateSampler
 from sparcode.model.factory import DataShape, build_network
-from sparcode.model.losses import SampledSoftmaxLoss, TrainingLoss
+from sparcode.model.losses import LossWeights, SampledSoftmaxLoss, TrainingLoss
 
 Q, C = 4, 6
 
@@ -89,7 +89,8 @@ def make_loss(name: str, *, quantize: bool = False, **values: Any) -> TrainingLo
     shape = DataShape(30, 6, dataset.item_features, dataset.user_features, dataset.item_arrays)
     ms.set_seed(1)
     network = build_network(config.model, shape)
-    return TrainingLoss(network, 1.0, 0.25, quantize=quantize, every_position=True, use_noise=False)
+    weights = LossWeights(1.0, 0.25, config.model.sparsity_weight)
+    return TrainingLoss(network, weights, quantize=quantize, every_position=True, use_noise=False)
 
 
 def batch_of(candidates: np.ndarray, log_expected: np.ndarray) -> list[Tensor]:
@@ -158,3 +159,15 @@ def test_all_padding_gives_zero_and_not_nan() -> None:
     batch = batch_of(np.arange(1, 9, dtype=np.int32), np.zeros(8, np.float32))
     batch[3] = Tensor(np.zeros(6, np.float32))
     assert [float(part.asnumpy()) for part in loss(*batch)[:3]] == [0.0, 0.0, 0.0]
+
+
+def test_sparsity_is_the_mean_score_of_a_token_and_a_candidate() -> None:
+    loss = make_loss("all_to_all", **{"model.sparsity_weight": 0.5})
+    everything = np.arange(1, 31, dtype=np.int32)
+    batch = batch_of(everything, np.zeros(30, np.float32))
+    total, softmax, *_ = (part.asnumpy() for part in loss(*batch))
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    scores = all_item_scores(loss, batch)[:5]  # sums over the tokens; the sixth query is padding
+    expected = 0.5 * scores.mean() / loss.network.num_tokens
+    assert expected > 0
+    np.testing.assert_allclose(total - softmax, expected, rtol=1e-4)

@@ -17,7 +17,7 @@ from sparcode.data.batching import BatchOptions, BatchSource, make_batches
 from sparcode.evaluation.queries import encode_queries
 from sparcode.model.factory import build_network
 from sparcode.model.inference import CodeEncoder
-from sparcode.model.losses import TrainingLoss
+from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.sparcode import SparCode
 from sparcode.training.step import StepInputs, TrainStep, make_optimizer, set_learning_rate
 
@@ -65,8 +65,7 @@ def make_bench(
 def _loss(config: Config, network: Any, batches: BatchSource, quantize: bool) -> TrainingLoss:
     return TrainingLoss(
         network,
-        config.model.temperature,
-        config.model.quantizer.commitment_weight,
+        LossWeights(config.model.temperature, config.model.quantizer.commitment_weight),
         quantize=quantize,
         every_position=batches.every_position,
         use_noise=network.encoder.noise_layers > 0,
