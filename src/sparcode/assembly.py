@@ -148,7 +148,7 @@ def train_run(arguments: TrainArguments) -> None:
         network,
         batches,
         _step_inputs(config, dataset, network, batches),
-        _validator(config, dataset, network),
+        _Validator(config, dataset, network),
         lambda: _sample_tokens(config, dataset, network, batches),
         dataset.fingerprint,
     )
@@ -239,10 +239,6 @@ class _Validator:
         return ranking_metrics(
             result.item_ids, self._queries.target_indptr, self._queries.target_items, self._ks
         )
-
-
-def _validator(config: Config, dataset: Dataset, network: MatchingNetwork) -> _Validator:
-    return _Validator(config, dataset, network)
 
 
 def _sample_tokens(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -56,17 +57,10 @@ class ExhaustiveRanker:
         self._scorer.refresh()
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
-        ids, scores = [], []
-        for start in range(0, len(queries), SCORE_BATCH):
-            rows = slice(start, start + SCORE_BATCH)
-            block = self._scorer.scores(queries.history[rows], [part[rows] for part in queries.user_rows])
-            if exclude_seen:
-                for row, seen in zip(block, queries.seen[rows], strict=True):
-                    row[seen] = -np.inf
-            result = top_k_of_scores(block, k)
-            ids.append(result.item_ids)
-            scores.append(result.scores)
-        return SearchResult(np.concatenate(ids), np.concatenate(scores))
+        def block(rows: slice) -> NDArray[np.float32]:
+            return self._scorer.scores(queries.history[rows], [part[rows] for part in queries.user_rows])
+
+        return _rank_blocks(block, queries, k, exclude_seen)
 
     def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
         return {"search": _time_each(lambda one: self.rank(one, k, exclude_seen), queries)}
@@ -157,17 +151,10 @@ class PopularityRanker:
         self._counts[0] = -np.inf
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
-        ids, scores = [], []
-        for start in range(0, len(queries), SCORE_BATCH):
-            seen = queries.seen[start : start + SCORE_BATCH]
-            block = np.repeat(self._counts[None], len(seen), 0)
-            if exclude_seen:
-                for row, items in zip(block, seen, strict=True):
-                    row[items] = -np.inf
-            result = top_k_of_scores(block, k)
-            ids.append(result.item_ids)
-            scores.append(result.scores)
-        return SearchResult(np.concatenate(ids), np.concatenate(scores))
+        def block(rows: slice) -> NDArray[np.float32]:
+            return np.repeat(self._counts[None], len(queries.seen[rows]), 0)
+
+        return _rank_blocks(block, queries, k, exclude_seen)
 
     def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
         return {"search": _time_each(lambda one: self.rank(one, k, exclude_seen), queries)}
@@ -179,6 +166,23 @@ def item_vectors(network: TwoTower, num_items: int) -> NDArray[np.float32]:
     table.refresh()
     vectors = np.concatenate([block.asnumpy() for block in table.blocks])[:num_items]
     return np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors])
+
+
+def _rank_blocks(
+    block_scores: Callable[[slice], NDArray[np.float32]], queries: QuerySet, k: int, exclude_seen: bool
+) -> SearchResult:
+    """Top-k of scores (b, I + 1) that ``block_scores`` gives for blocks of queries; seen items are masked."""
+    ids, scores = [], []
+    for start in range(0, len(queries), SCORE_BATCH):
+        rows = slice(start, start + SCORE_BATCH)
+        block = block_scores(rows)
+        if exclude_seen:
+            for row, seen in zip(block, queries.seen[rows], strict=True):
+                row[seen] = -np.inf
+        result = top_k_of_scores(block, k)
+        ids.append(result.item_ids)
+        scores.append(result.scores)
+    return SearchResult(np.concatenate(ids), np.concatenate(scores))
 
 
 def _time_each(call, queries: QuerySet, warm_up: bool = True) -> NDArray[np.float64]:  # type: ignore[no-untyped-def]
