@@ -98,6 +98,8 @@ class Case:
     features: bool = True
     query_kind: str = "history"
     prune: str = "bias"
+    shared: bool = False
+    signed: bool = False
 
 
 def make_config(case: Case) -> Config:
@@ -113,8 +115,9 @@ def make_config(case: Case) -> Config:
                 "embedding_size": 8,
                 "num_query_tokens": 3,
                 "token_size": 4,
+                "signed_scores": case.signed,
                 "encoder": {"name": case.encoder, "hidden_size": 8},
-                "quantizer": {"num_codebooks": 2, "codebook_size": 4},
+                "quantizer": {"num_codebooks": 2, "codebook_size": 4, "shared": case.shared},
                 "scorer": {"name": case.scorer, "hidden_size": 4},
             },
             "eval": {"ks": [5, 10]},
@@ -129,11 +132,11 @@ def make_network(case: Case, dataset: Dataset) -> MatchingNetwork:
     network.set_train(False)
     rng = np.random.default_rng(11)  # MindSpore's own initialisers depend on what ran before in this process
     for parameter in network.get_parameters():
-        if parameter.name != "score_bias":
+        if parameter.name != "score.bias":
             values = rng.normal(0, 0.5, parameter.shape).astype(np.float32)
             parameter.set_data(type(parameter)(values))
     if isinstance(network, SparCode):
-        network.quantizer.fit(rng.normal(size=(64, 4)).astype(np.float32), 0)
+        network.quantizer.fit(rng.normal(size=(32, 3, 4)).astype(np.float32), 0)
     return network
 
 
@@ -143,8 +146,8 @@ def make_request(case: Case, output: Path) -> ExportRequest:
     index: InvertedIndex | None = None
     codebooks = None
     if isinstance(network, SparCode):
-        codebooks = network.quantizer.codebook_array()
-        options = BuildOptions(prune=case.prune, top_l=6)
+        codebooks = network.term_codebooks()
+        options = BuildOptions(prune=case.prune, top_l=6, signed=case.signed)
         index = build_index(NetworkBlockScorer(network, NUM_ITEMS), codebooks, options).index
     return ExportRequest(network, dataset, make_config(case), index, codebooks, output)
 

@@ -42,7 +42,7 @@ model:
   num_query_tokens: 2
   token_size: 4
   encoder: {hidden_size: 8}
-  quantizer: {codebook_size: 4}
+  quantizer: {num_codebooks: 2, codebook_size: 4}
   scorer: {hidden_size: 4}
 train:
   epochs: 1
@@ -133,7 +133,7 @@ def report(*settings: str, retriever: str = "index") -> dict[str, Any]:
         ("train.epochs=many", ["train.epochs", "many"]),
         ("train.epochs=0", ["train.epochs", "0"]),
         ("model.token_size=5", ["model.token_size", "divisible", "num_codebooks"]),
-        ("model.quantizer.codebook_size=65536", ["4294967296", "posting lists"]),
+        ("model.quantizer.codebook_size=65536", ["8589934592", "2 sets of codebooks", "posting lists"]),
         ("data.path=nowhere.txt", ["nowhere.txt"]),
     ],
 )

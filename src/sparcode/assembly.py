@@ -38,7 +38,7 @@ from sparcode.evaluation.rankers import (
 from sparcode.index import BuildOptions, BuildResult, build_index
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
-from sparcode.model.inference import CodeEncoder
+from sparcode.model.inference import TokenEncoder
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
 from sparcode.training.callbacks import prepare_run_directory
@@ -49,8 +49,8 @@ from sparcode.training.step import StepInputs
 
 _LOG = logging.getLogger(__name__)
 
-KMEANS_TOKENS = 50_000
-"""Tokens on which the codebooks are fitted."""
+KMEANS_QUERIES = 20_000
+"""Queries on whose tokens the codebooks are fitted."""
 
 PLACES = ("data.path", "data.dataset_dir")
 """Keys that say where the data lies; a run may be resumed after it has moved."""
@@ -209,7 +209,7 @@ def _step_inputs(
         CandidateSampler(config.train.loss, counts),
         noise,
         network.quantizer.rows if has_codes else 0,
-        network.num_tokens if has_codes else 1,
+        network.num_tokens // network.quantizer.num_slots if has_codes else 1,
         [np.asarray(dataset.user_arrays[name]) for name in _user_feature_names(config, dataset)],
     )
 
@@ -244,16 +244,15 @@ class _Validator:
 def _sample_tokens(
     config: Config, dataset: Dataset, network: MatchingNetwork, batches: BatchSource
 ) -> NDArray[np.float32]:
-    """Tokens (T, D) of histories from the first training batches."""
-    cell = CodeEncoder(network)
+    """Tokens (Q, K_u, D) of histories from the first training batches."""
+    cell = TokenEncoder(network)
     names = _user_feature_names(config, dataset)
     pieces: list[NDArray[np.float32]] = []
-    wanted = KMEANS_TOKENS
+    wanted = KMEANS_QUERIES
     for batch in batches.epoch(0):
         real = np.unique(batch.query_index[batch.weights > 0] // batch.history.shape[1])
         rows = [np.asarray(dataset.user_arrays[name][batch.users[real]]) for name in names]
-        _, tokens = encode_queries(cell, batch.history[real], rows, config.train.batch_size)
-        pieces.append(tokens.reshape(-1, tokens.shape[-1]))
+        pieces.extend(encode_queries(cell, batch.history[real], rows, config.train.batch_size))
         wanted -= len(pieces[-1])
         if wanted <= 0:
             break
@@ -302,10 +301,10 @@ def build_run_index(run: Run) -> BuildResult:
             "only a sparcode model has an index", where="model.name", received=run.config.model.name
         )
     section = run.config.index
-    options = BuildOptions(**section.model_dump())
+    options = BuildOptions(**section.model_dump(), signed=run.config.model.signed_scores)
     scorer = NetworkBlockScorer(network, run.dataset.num_items)
     with counting_progress("index: codes", "codes") as progress:
-        return build_index(scorer, network.quantizer.codebook_array(), options, progress)
+        return build_index(scorer, network.term_codebooks(), options, progress)
 
 
 def make_ranker(run: Run, retriever: str) -> tuple[Ranker, BuildResult | None]:
@@ -353,7 +352,9 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
         if config.eval.fidelity_queries:
             exact = ExhaustiveRanker(run.network, run.dataset.num_items)
             sample = queries.take(config.eval.fidelity_queries)
-            report["fidelity"] = reports.fidelity(ranker, exact, sample, max(ks), seen)
+            report["fidelity"] = reports.fidelity(
+                ranker, exact, sample, max(ks), seen, config.model.signed_scores
+            )
     if config.eval.latency_queries:
         sample = queries.take(config.eval.latency_queries)
         report["latency_ms"] = reports.latency(ranker, sample, max(ks), seen, config.eval.threads)
@@ -382,5 +383,5 @@ def export_run(arguments: ExportArguments) -> Any:
     network = run.network
     has_codes = isinstance(network, SparCode)
     index = build_run_index(run).index if has_codes else None
-    codebooks = network.quantizer.codebook_array() if has_codes else None
+    codebooks = network.term_codebooks() if has_codes else None
     return export_bundle(ExportRequest(network, run.dataset, run.config, index, codebooks, arguments.output))

@@ -10,7 +10,7 @@ import pytest
 from mindspore import Tensor
 
 from bundle_cases import ITEM_FEATURES, LENGTH, NUM_ITEMS, USER_FEATURES, Case, Exported, exported, external
-from sparcode.index import codewords_of_terms
+from sparcode.index import tokens_of_terms
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import CodeEncoder, TokenItemScorer, VectorEncoder, VectorItemScorer
 from sparcode.serving import Retriever, open_bundle
@@ -18,8 +18,11 @@ from sparcode.serving.session import EncoderSession, ScorerSession
 from sparcode.types import FeatureSpec
 
 CASES = {
-    "pynative": [Case(), Case(encoder="gru4rec", features=False, scorer="mlp")],
-    "graph": [Case(encoder="sasrec", scorer="attention"), Case(model="two_tower", encoder="gru4rec")],
+    "pynative": [Case(), Case(encoder="gru4rec", features=False, scorer="low_rank")],
+    "graph": [
+        Case(encoder="sasrec", scorer="attention", shared=True),
+        Case(model="two_tower", encoder="gru4rec"),
+    ],
 }
 MODES = {"graph": ms.GRAPH_MODE, "pynative": ms.PYNATIVE_MODE}
 
@@ -157,10 +160,15 @@ def raw_features(case: Exported, rows: list[np.ndarray]) -> dict[str, Any]:
     return raw
 
 
-def test_the_codebooks_of_the_bundle_decode_as_the_network_does() -> None:
-    case = exported(Case())
-    bundle, quantizer = open_bundle(case.path), case.request.network.quantizer
+@pytest.mark.parametrize("shared", [False, True], ids=["slots", "shared"])
+def test_the_codebooks_of_the_bundle_give_the_tokens_of_the_network(shared: bool) -> None:
+    case = exported(Case(shared=shared))
+    bundle, network = open_bundle(case.path), case.request.network
     assert bundle.codebooks is not None
-    codes = np.array([[a, b] for a in range(4) for b in range(4)], np.int32)  # term ids 0 .. 15 in order
-    expected = quantizer.decode(Tensor(codes)).asnumpy()
-    np.testing.assert_array_equal(codewords_of_terms(bundle.codebooks, np.arange(16)), expected)
+    every_code = np.array([[a, b] for a in range(4) for b in range(4)], np.int32)  # in the order of term ids
+    codes = Tensor(np.repeat(every_code[:, None], 3, 1))  # (16, K_u, M)
+    expected = network.lift(network.quantizer.decode(codes)).asnumpy()  # (16, K_u, d)
+    for slot in range(1 if shared else 3):
+        found = tokens_of_terms(bundle.codebooks, slot * 16 + np.arange(16))
+        np.testing.assert_allclose(found, expected[:, slot], rtol=1e-5, atol=1e-5)
+    assert len(bundle.codebooks) == (1 if shared else 3)

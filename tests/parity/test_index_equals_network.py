@@ -16,10 +16,10 @@ from helpers import tiny_config, tiny_dataset
 from sparcode.evaluation.queries import QuerySet, encode_queries, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
 from sparcode.evaluation.report import fidelity
-from sparcode.index import BuildOptions, InvertedIndex, build_index, codewords_of_terms, count_terms
+from sparcode.index import BuildOptions, InvertedIndex, build_index, tokens_of_terms
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
-from sparcode.model.inference import CodeEncoder
+from sparcode.model.inference import CodeEncoder, TokenEncoder
 from sparcode.model.sparcode import SparCode
 
 TOLERANCE = 1e-5
@@ -29,6 +29,9 @@ K = 10
 @dataclass(frozen=True)
 class Built:
     """A network, the index built from it, its queries, and all scores (B, I + 1) by the network.
+
+    Where scores are signed, every list has a floor, its smallest score: ``exact`` is above the floors of the
+    lists of the query, as the scores of the index are.
 
     Whatever compiles a graph is kept for all tests.
     """
@@ -40,6 +43,7 @@ class Built:
     term_ids: np.ndarray
     ranker: ExhaustiveRanker
     exact: np.ndarray
+    signed: bool
 
     def build(self, prune: str = "bias", **options: float) -> InvertedIndex:
         return build_from(self.network, self.scorer, prune, **options)
@@ -47,55 +51,81 @@ class Built:
 
 @pytest.fixture(
     scope="module",
-    params=["mlp-1", "mlp-2", "gated-1", "gated-2", "attention-1", "gated-1-id-only"],
+    params=[
+        "dot-1-shared",
+        "dot-1-slots-id",
+        "mlp-1-slots",
+        "mlp-2-shared",
+        "gated-1-slots",
+        "gated-1-shared-id",
+        "gated-2-slots",
+        "attention-1-slots",
+        "low_rank-1-slots",
+        "low_rank-1-slots-signed",
+        "gated-1-shared-signed",
+    ],
 )
 def built(request: pytest.FixtureRequest) -> Built:
-    scorer, layers, *rest = request.param.split("-")
+    scorer, layers, slots, *others = request.param.split("-")
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(3)
-    dataset = tiny_dataset(features=not rest)
-    config = tiny_config({"model.scorer.name": scorer, "model.scorer.num_layers": int(layers)})
+    dataset = tiny_dataset(features="id" not in others)
+    values = {"model.scorer.name": scorer, "model.scorer.num_layers": int(layers)}
+    signed = "signed" in others
+    slotted = {"model.quantizer.shared": slots == "shared", "model.signed_scores": signed}
+    config = tiny_config({**values, **slotted})
     shape = DataShape(dataset.num_items, 6, dataset.item_features, dataset.user_features, dataset.item_arrays)
     network = build_network(config.model, shape)
     _spread(network)
     names = [spec.name for spec in dataset.user_features]
     queries = query_set(dataset, "test", 6, names)
     encoder = CodeEncoder(network)
-    _, tokens = encode_queries(encoder, queries.history, queries.user_rows, 16)
-    network.quantizer.fit(tokens.reshape(-1, tokens.shape[-1]), seed=0)
+    (tokens,) = encode_queries(TokenEncoder(network), queries.history, queries.user_rows, 16)
+    network.quantizer.fit(tokens, seed=0)
     term_ids, _ = encode_queries(encoder, queries.history, queries.user_rows, 16)
     block_scorer = NetworkBlockScorer(network, dataset.num_items)
-    _balance(network, block_scorer)
-    index = build_from(network, block_scorer, "bias")
+    if signed:
+        index = build_from(network, block_scorer, "top_l", top_l=0, signed=True)
+        floors = table_of(network, block_scorer).min(1)
+    else:
+        _balance(network, block_scorer)
+        index = build_from(network, block_scorer, "bias")
+        floors = np.zeros(index.num_terms, np.float32)
     ranker = ExhaustiveRanker(network, dataset.num_items)
     everything = ranker.rank(queries, dataset.num_items, exclude_seen=False)
     exact = np.full((len(queries), dataset.num_items + 1), -np.inf, np.float32)
     np.put_along_axis(exact, everything.item_ids, everything.scores, 1)
     assert np.isfinite(exact[:, 1:]).all()
-    return Built(network, block_scorer, index, queries, term_ids, ranker, exact)
+    exact -= floors[term_ids].sum(1, keepdims=True)
+    return Built(network, block_scorer, index, queries, term_ids, ranker, exact, signed)
 
 
 def build_from(network: SparCode, scorer: NetworkBlockScorer, prune: str, **options: float) -> InvertedIndex:
-    """An index scored in blocks that do not divide the 16 codes and 30 items evenly."""
+    """An index scored in blocks that do not divide the terms (16 for each slot) and 30 items evenly."""
     chosen = BuildOptions(prune=prune, block_terms=10, block_items=11, **options)  # type: ignore[arg-type]
-    return build_index(scorer, network.quantizer.codebook_array(), chosen).index
+    return build_index(scorer, network.term_codebooks(), chosen).index
 
 
 def _spread(network: SparCode) -> None:
-    """Larger weights, so that scores of different size occur."""
+    """Larger weights, so that scores of different size occur, and another lift than at the start."""
     rng = np.random.default_rng(4)
-    for parameter in network.scorer.trainable_params():
+    for parameter in (*network.scorer.trainable_params(), network.lift.weight):
         shift = rng.normal(0, 0.4, parameter.shape).astype(np.float32)
         parameter.set_data(ms.Tensor(parameter.asnumpy() + shift))
 
 
 def _balance(network: SparCode, scorer: NetworkBlockScorer) -> None:
-    """A bias that makes 60 % of all (code, item) pairs positive, whatever the initial weights are."""
-    network.score_bias.set_data(ms.Tensor(np.zeros(1, np.float32)))
-    codes = np.arange(count_terms(2, 4))
-    tokens = codewords_of_terms(network.quantizer.codebook_array(), codes)
-    scores = scorer.score_block(tokens, 1, scorer.num_items + 1)
-    network.score_bias.set_data(ms.Tensor(-np.quantile(scores, [0.4]).astype(np.float32)))
+    """A bias that makes 60 % of all (term, item) pairs positive, whatever the initial weights are."""
+    network.score.bias.set_data(ms.Tensor(np.zeros(1, np.float32)))
+    lowest = -np.quantile(table_of(network, scorer), [0.4])
+    network.score.bias.set_data(ms.Tensor(lowest.astype(np.float32)))
+
+
+def table_of(network: SparCode, scorer: NetworkBlockScorer) -> np.ndarray:
+    """Scores (T, I) of all terms and items."""
+    codebooks = network.term_codebooks()
+    tokens = tokens_of_terms(codebooks, np.arange(len(codebooks) * 4**2))
+    return scorer.score_block(tokens, 1, scorer.num_items + 1)
 
 
 def all_scores(index: InvertedIndex, term_ids: np.ndarray) -> np.ndarray:
@@ -130,9 +160,13 @@ def drop_posting(index: InvertedIndex, term: int) -> InvertedIndex:
 
 def test_the_case_is_not_trivial(built: Built) -> None:
     """Some pairs are positive and some are not, and queries use different lists."""
-    assert 0.55 < built.index.index_density < 0.65
+    density = built.index.index_density
+    assert density == pytest.approx(29 / 30) if built.signed else 0.55 < density < 0.65
     assert (built.exact[:, 1:] > 0).mean() > 0.2
-    assert len(np.unique(built.term_ids)) > 4
+    slots = built.network.quantizer.num_slots
+    assert built.index.num_terms == slots * 16
+    assert len(np.unique(built.term_ids)) > 4 * slots
+    np.testing.assert_array_equal(np.unique(built.term_ids // 16), np.arange(slots))
 
 
 def test_every_pair_scores_the_same(built: Built) -> None:
@@ -158,6 +192,8 @@ def test_one_dropped_posting_is_noticed(built: Built) -> None:
 
 def test_another_bias_is_noticed(built: Built) -> None:
     """Self-test: an index built with other scores than the network's does not pass."""
+    if built.signed:
+        pytest.skip("signed lists are relative to a floor: the same shift of all scores changes nothing")
     other = built.build(extra_bias=-0.05)
     assert worst_difference(all_scores(other, built.term_ids), built.exact) > 100 * TOLERANCE
 
@@ -167,9 +203,10 @@ def test_the_rankers_of_the_evaluation_agree(built: Built, exclude_seen: bool) -
     index = IndexRanker(built.network, built.index, batch_size=16, threads=1)
     report = fidelity(index, built.ranker, built.queries, K, exclude_seen)
     assert report[f"index_recall@{K}"] == 1.0
-    assert report["max_score_error"] < 1e-4
+    if not built.signed:  # floors are not part of the scores that the index returns
+        assert report["max_score_error"] < 1e-4
 
 
 def test_long_enough_lists_prune_nothing(built: Built) -> None:
-    index = built.build("top_l", top_l=built.index.num_items)
+    index = built.build("top_l", top_l=built.index.num_items, signed=built.signed)
     assert worst_difference(all_scores(index, built.term_ids), built.exact) < TOLERANCE

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import mindspore as ms
 import numpy as np
 import pytest
@@ -14,8 +12,11 @@ from sparcode.model.quantizer import ProductQuantizer, QuantizerOptions, kmeans_
 
 MODES = {"graph": ms.GRAPH_MODE, "pynative": ms.PYNATIVE_MODE}
 DECAY, EPSILON = 0.9, 1e-2
-T, D, M, N = 24, 4, 2, 4
+Q, K, D, M, N = 16, 3, 4, 2, 4
 WIDTH = D // M
+
+State = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Codebooks (S, M, N, D/M), EMA sums of that shape, EMA counts (S, M, N)."""
 
 
 @pytest.fixture(params=list(MODES))
@@ -31,7 +32,7 @@ class Assign(nn.Cell):
 
     def construct(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         codes = self.quantizer.assign(tokens)
-        return codes, self.quantizer.decode(codes), self.quantizer.term_ids(codes.reshape(-1, 1, M))
+        return codes, self.quantizer.decode(codes), self.quantizer.term_ids(codes)
 
 
 class Update(nn.Cell):
@@ -55,72 +56,101 @@ class LinearLoss(nn.Cell):
         return (quantized * slope).sum() + self.beta * error.sum()
 
 
-def make_quantizer(books: np.ndarray, restart_threshold: float = 0.0) -> ProductQuantizer:
-    """A quantizer with given codebooks (M, N, D/M) and one count per codeword."""
-    count, size, width = books.shape
+def make_quantizer(
+    books: np.ndarray, restart_threshold: float = 0.0, num_tokens: int = K
+) -> ProductQuantizer:
+    """A quantizer with given codebooks (S, M, N, D/M) and one count per codeword."""
+    slots, count, size, width = books.shape
     quantizer = ProductQuantizer(
-        QuantizerOptions(count, size, count * width, DECAY, EPSILON, restart_threshold)
+        QuantizerOptions(count, size, count * width, num_tokens, slots, DECAY, EPSILON, restart_threshold)
     )
     flat = np.ascontiguousarray(books.reshape(-1, width), np.float32)
     quantizer.codebooks.set_data(Tensor(flat))
     quantizer.ema_sums.set_data(Tensor(flat))
-    quantizer.ema_counts.set_data(Tensor(np.ones(count * size, np.float32)))
+    quantizer.ema_counts.set_data(Tensor(np.ones(len(flat), np.float32)))
     return quantizer
 
 
-def state_of(quantizer: ProductQuantizer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def state_of(quantizer: ProductQuantizer) -> State:
     parameters = (quantizer.codebooks, quantizer.ema_sums, quantizer.ema_counts)
     books, sums, counts = (parameter.asnumpy().copy() for parameter in parameters)
-    return books.reshape(M, N, WIDTH), sums.reshape(M, N, WIDTH), counts.reshape(M, N)
+    return books.reshape(-1, M, N, WIDTH), sums.reshape(-1, M, N, WIDTH), counts.reshape(-1, M, N)
 
 
 def slow_codes(tokens: np.ndarray, books: np.ndarray) -> np.ndarray:
-    """Nearest codewords by squared Euclidean distance, one token and one codebook at a time."""
-    count, size, width = books.shape
-    codes = np.zeros((len(tokens), count), np.int32)
-    for row, book in itertools.product(range(len(tokens)), range(count)):
-        part = tokens[row, book * width : (book + 1) * width].astype(np.float64)
-        codes[row, book] = np.argmin([((part - books[book, word]) ** 2).sum() for word in range(size)])
+    """Nearest codewords by squared Euclidean distance, one query, token and codebook at a time.
+
+    Token k looks into the codebooks of slot k, or of slot 0 if there is no other.
+    """
+    slots, count, size, width = books.shape
+    codes = np.zeros((*tokens.shape[:2], count), np.int32)
+    for query, token, book in np.ndindex(codes.shape):
+        part = tokens[query, token, book * width : (book + 1) * width].astype(np.float64)
+        words = books[0 if slots == 1 else token, book]
+        codes[query, token, book] = np.argmin([((part - words[word]) ** 2).sum() for word in range(size)])
     return codes
 
 
+def slow_decode(codes: np.ndarray, books: np.ndarray) -> np.ndarray:
+    """Codewords of codes (Q, K_u, M), put side by side."""
+    rows = [
+        [
+            np.concatenate([books[0 if len(books) == 1 else token, m, word] for m, word in enumerate(code)])
+            for token, code in enumerate(query)
+        ]
+        for query in codes
+    ]
+    return np.array(rows, np.float32)
+
+
+def rows_of_tokens(tokens: np.ndarray, slots: int) -> np.ndarray:
+    """(Q, K_u, D) -> (T, S, D): the tokens of a query in one row, or every token in a row of its own."""
+    return tokens.reshape(-1, slots, tokens.shape[-1])
+
+
 def slow_update(
-    state: tuple[np.ndarray, np.ndarray, np.ndarray],
+    state: State,
     tokens: np.ndarray,
     codes: np.ndarray,
     weights: np.ndarray,
     restart: tuple[float, np.ndarray],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The EMA rule, codeword by codeword; restart is (threshold, token of each codeword)."""
+) -> State:
+    """The EMA rule, codeword by codeword; restart is (threshold, row of tokens for each codeword)."""
     books, sums, counts = (np.array(part, np.float64) for part in state)
-    for book in range(M):
-        parts = tokens[:, book * WIDTH : (book + 1) * WIDTH]
+    slots = len(books)
+    rows, words = rows_of_tokens(tokens, slots), rows_of_tokens(codes, slots)
+    share_of_row = np.repeat(weights, len(rows) // len(weights))
+    for number, (slot, book) in enumerate(np.ndindex(slots, M)):
+        parts = rows[:, slot, book * WIDTH : (book + 1) * WIDTH]
         for word in range(N):
-            share = weights * (codes[:, book] == word)
-            counts[book, word] = DECAY * counts[book, word] + (1 - DECAY) * share.sum()
-            sums[book, word] = DECAY * sums[book, word] + (1 - DECAY) * (share[:, None] * parts).sum(0)
-        total = counts[book].sum()
+            share = share_of_row * (words[:, slot, book] == word)
+            old = counts[slot, book, word], sums[slot, book, word]
+            counts[slot, book, word] = DECAY * old[0] + (1 - DECAY) * share.sum()
+            sums[slot, book, word] = DECAY * old[1] + (1 - DECAY) * (share[:, None] * parts).sum(0)
+        total = counts[slot, book].sum()
         for word in range(N):
-            smoothed = (counts[book, word] + EPSILON) / (total + N * EPSILON) * total
-            books[book, word] = sums[book, word] / smoothed
+            smoothed = (counts[slot, book, word] + EPSILON) / (total + N * EPSILON) * total
+            books[slot, book, word] = sums[slot, book, word] / smoothed
         for word in range(N):
-            if counts[book, word] < restart[0]:
-                fresh = parts[restart[1][book * N + word]]
-                books[book, word], sums[book, word], counts[book, word] = fresh, fresh, 1.0
+            if counts[slot, book, word] < restart[0]:
+                fresh = parts[restart[1][number * N + word]]
+                books[slot, book, word], sums[slot, book, word] = fresh, fresh
+                counts[slot, book, word] = 1.0
     return books, sums, counts
 
 
-@pytest.fixture(scope="module")
-def books() -> np.ndarray:
+@pytest.fixture(scope="module", params=[1, K], ids=["shared", "slots"])
+def books(request: pytest.FixtureRequest) -> np.ndarray:
     """Codewords of very different norms: a wrong weight of the cross term changes most codes."""
     directions = np.array([[1.0, 0.2], [1.0, -0.3], [0.9, 0.5], [0.8, -0.1]])
     norms = np.array([[[0.5], [1.0], [2.0], [4.0]], [[3.0], [0.3], [1.5], [0.8]]])
-    return (directions * norms).astype(np.float32)
+    by_slot = [norms, norms[:, ::-1], norms[::-1]]
+    return np.stack([directions * norm for norm in by_slot[: request.param]]).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def tokens() -> np.ndarray:
-    return (1 + 2 * np.random.default_rng(1).normal(size=(T, D))).astype(np.float32)
+    return (1 + 2 * np.random.default_rng(1).normal(size=(Q, K, D))).astype(np.float32)
 
 
 def test_codes_are_the_nearest_codewords(mode: str, books: np.ndarray, tokens: np.ndarray) -> None:
@@ -128,36 +158,49 @@ def test_codes_are_the_nearest_codewords(mode: str, books: np.ndarray, tokens: n
     expected = slow_codes(tokens, books)
     np.testing.assert_array_equal(codes, expected)
     assert codes.dtype == terms.dtype == np.int32
-    by_hand = np.concatenate([books[0][expected[:, 0]], books[1][expected[:, 1]]], 1)
-    np.testing.assert_array_equal(decoded, by_hand)
-    np.testing.assert_array_equal(terms[:, 0], encode_terms(expected, N))
-    np.testing.assert_array_equal(terms[:, 0], expected[:, 0] * N + expected[:, 1])
+    np.testing.assert_array_equal(decoded, slow_decode(expected, books))
+    slots = np.arange(K) % len(books)
+    np.testing.assert_array_equal(terms, encode_terms(expected, N, slots))
+    by_hand = slots * N**2 + expected[..., 0] * N + expected[..., 1]
+    np.testing.assert_array_equal(terms, by_hand)
 
 
 def test_the_data_tell_the_right_distance_from_wrong_ones(books: np.ndarray, tokens: np.ndarray) -> None:
     """Self-test: |c|^2 - 1 z.c, |c|^2 + 2 z.c and -2 z.c alone give other codes than the oracle."""
-    parts = tokens.reshape(T, M, WIDTH)
-    norms = (books**2).sum(-1)[None]
-    cross = np.einsum("tmw,mnw->tmn", parts, books)
+    parts = tokens.reshape(Q, K, M, WIDTH)
+    per_token = np.broadcast_to(books, (K, M, N, WIDTH))
+    norms = (per_token**2).sum(-1)[None]
+    cross = np.einsum("qkmw,kmnw->qkmn", parts, per_token)
     expected = slow_codes(tokens, books)
     np.testing.assert_array_equal((norms - 2 * cross).argmin(-1), expected)
     for wrong in (norms - cross, norms + 2 * cross, -2 * cross):
         assert (wrong.argmin(-1) != expected).mean() > 0.1
 
 
+def test_the_data_tell_one_slot_from_another(tokens: np.ndarray, books: np.ndarray) -> None:
+    """Self-test: with the codebooks of other slots the codes are others."""
+    if len(books) == 1:
+        return
+    expected = slow_codes(tokens, books)
+    for wrong in (books[:1], np.roll(books, 1, 0)):
+        assert (slow_codes(tokens, wrong) != expected).mean() > 0.2
+
+
 def test_ties_go_to_the_smaller_codeword(mode: str) -> None:
     book = np.array([[3.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]], np.float32)
-    quantizer = make_quantizer(np.stack([book, book[::-1]]))
-    codes = quantizer.assign(Tensor(np.array([[0.0, 0.0, 0.0, 0.0], [-1, 0, -1, 0]], np.float32)))
-    np.testing.assert_array_equal(codes.asnumpy(), [[1, 0], [1, 0]])
+    quantizer = make_quantizer(np.stack([book, book[::-1]])[None], num_tokens=2)
+    tokens = np.array([[[0.0, 0.0, 0.0, 0.0], [-1, 0, -1, 0]]], np.float32)
+    np.testing.assert_array_equal(quantizer.assign(Tensor(tokens)).asnumpy(), [[[1, 0], [1, 0]]])
 
 
 def test_three_codebooks_have_the_first_most_significant(mode: str) -> None:
-    quantizer = ProductQuantizer(QuantizerOptions(3, 5, 6))
     codes = np.array([[[1, 2, 3], [4, 4, 4]], [[0, 0, 1], [1, 0, 0]]], np.int32)
-    terms = quantizer.term_ids(Tensor(codes)).asnumpy()
-    np.testing.assert_array_equal(terms, [[25 + 10 + 3, 124], [1, 25]])
-    np.testing.assert_array_equal(terms, encode_terms(codes, 5))
+    for slots, first in ((1, [0, 0]), (2, [0, 125])):
+        quantizer = ProductQuantizer(QuantizerOptions(3, 5, 6, 2, slots))
+        terms = quantizer.term_ids(Tensor(codes)).asnumpy()
+        expected = np.array([[25 + 10 + 3, 124], [1, 25]]) + first
+        np.testing.assert_array_equal(terms, expected)
+        np.testing.assert_array_equal(terms, encode_terms(codes, 5, np.arange(2) % slots))
 
 
 def test_forward_returns_codewords_and_error_and_changes_nothing(
@@ -168,10 +211,10 @@ def test_forward_returns_codewords_and_error_and_changes_nothing(
     quantizer.set_train(True)
     quantized, codes, error = (part.asnumpy() for part in quantizer(Tensor(tokens)))
     expected = slow_codes(tokens, books)
-    by_hand = np.concatenate([books[0][expected[:, 0]], books[1][expected[:, 1]]], 1)
+    by_hand = slow_decode(expected, books)
     np.testing.assert_allclose(quantized, by_hand, atol=1e-6)
     np.testing.assert_array_equal(codes, expected)
-    np.testing.assert_allclose(error, ((tokens - by_hand) ** 2).mean(1), rtol=1e-5)
+    np.testing.assert_allclose(error, ((tokens - by_hand) ** 2).mean((1, 2)), rtol=1e-5)
     for one, other in zip(state_of(quantizer), before, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -181,45 +224,46 @@ def test_gradient_is_straight_through_plus_commitment(
     mode: str, beta: float, books: np.ndarray, tokens: np.ndarray
 ) -> None:
     quantizer = make_quantizer(books)
-    slope = np.random.default_rng(2).normal(size=(T, D)).astype(np.float32)
+    slope = np.random.default_rng(2).normal(size=tokens.shape).astype(np.float32)
     gradient = ms.grad(LinearLoss(quantizer, beta))(Tensor(tokens), Tensor(slope)).asnumpy()
-    expected = slow_codes(tokens, books)
-    by_hand = np.concatenate([books[0][expected[:, 0]], books[1][expected[:, 1]]], 1)
-    np.testing.assert_allclose(gradient, slope + beta * 2 * (tokens - by_hand) / D, atol=1e-5)
+    by_hand = slow_decode(slow_codes(tokens, books), books)
+    np.testing.assert_allclose(gradient, slope + beta * 2 * (tokens - by_hand) / (K * D), atol=1e-5)
 
 
 def test_codebooks_are_not_trained_by_gradients(books: np.ndarray) -> None:
     assert make_quantizer(books).trainable_params() == []
 
 
-@pytest.mark.parametrize("threshold", [0.0, 1.1])
+@pytest.mark.parametrize("restarts", [False, True])
 def test_three_updates_equal_the_oracle(
-    mode: str, threshold: float, books: np.ndarray, tokens: np.ndarray
+    mode: str, restarts: bool, books: np.ndarray, tokens: np.ndarray
 ) -> None:
+    # about the EMA count that a codeword has after one step: some fall below
+    threshold = (0.9 + 0.07 * Q * K / len(books) / N) if restarts else 0.0
     quantizer = make_quantizer(books, threshold)
     update, state = Update(quantizer), state_of(quantizer)
     rng = np.random.default_rng(3)
     restarted = 0
     for _ in range(3):
         batch = (tokens + rng.normal(size=tokens.shape)).astype(np.float32)
-        weights = (rng.random(T) < 0.7).astype(np.float32)
-        rows = rng.integers(0, T, M * N).astype(np.int32)
+        weights = (rng.random(Q) < 0.7).astype(np.float32)
+        rows = rng.integers(0, Q * K // len(books), books.size // WIDTH).astype(np.int32)
         codes = slow_codes(batch, state[0].astype(np.float32))
         counts = update(*(Tensor(part) for part in (batch, codes, weights, rows))).asnumpy()
         state = slow_update(state, batch, codes, weights, (threshold, rows))
-        restarted += int((state[2] == 1.0).sum())
-        np.testing.assert_allclose(counts.reshape(M, N), state[2], rtol=1e-5)
+        restarted += int((state[0] == state[1]).all(-1).sum())
+        np.testing.assert_allclose(counts.reshape(-1, M, N), state[2], rtol=1e-5)
         for one, other in zip(state_of(quantizer), state, strict=True):
             np.testing.assert_allclose(one, other, rtol=2e-5, atol=1e-6)
-    assert (restarted > 0) == (threshold > 0)
+    assert (restarted > 0) == restarts
 
 
 def test_padding_does_not_move_the_codebooks(mode: str, books: np.ndarray, tokens: np.ndarray) -> None:
-    codes, rows = slow_codes(tokens, books), np.zeros(M * N, np.int32)
-    weights = np.ones(T, np.float32)
-    weights[T // 2 :] = 0
+    codes, rows = slow_codes(tokens, books), np.zeros(books.size // WIDTH, np.int32)
+    weights = np.ones(Q, np.float32)
+    weights[Q // 2 :] = 0
     padded = tokens.copy()
-    padded[T // 2 :] = 1e6
+    padded[Q // 2 :] = 1e6
     states = []
     for batch in (tokens, padded):
         quantizer = make_quantizer(books)
@@ -229,21 +273,27 @@ def test_padding_does_not_move_the_codebooks(mode: str, books: np.ndarray, token
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_dead_codeword_becomes_the_given_token_of_its_own_codebook(
+def test_a_dead_codeword_becomes_a_sub_vector_of_its_own_slot_and_codebook(
     mode: str, books: np.ndarray, tokens: np.ndarray
 ) -> None:
     quantizer = make_quantizer(books, restart_threshold=0.5)
-    counts = np.ones((M, N), np.float32)
-    counts[0, 2] = counts[1, 3] = 0.01
+    slots = len(books)
+    counts = np.ones((slots, M, N), np.float32)
+    dead = [(0, 0, 2), (slots - 1, 1, 3)]
+    for place in dead:
+        counts[place] = 0.01
     quantizer.ema_counts.set_data(Tensor(counts.reshape(-1)))
-    codes = np.zeros((T, M), np.int32)
-    rows = np.arange(M * N, dtype=np.int32) + 5
-    Update(quantizer)(*(Tensor(part) for part in (tokens, codes, np.ones(T, np.float32), rows)))
+    codes = np.zeros((Q, K, M), np.int32)
+    rows = (np.arange(counts.size) % 11 + 2).astype(np.int32)
+    Update(quantizer)(*(Tensor(part) for part in (tokens, codes, np.ones(Q, np.float32), rows)))
     moved, sums, new_counts = state_of(quantizer)
-    np.testing.assert_array_equal(moved[0, 2], tokens[5 + 2, :WIDTH])
-    np.testing.assert_array_equal(moved[1, 3], tokens[5 + N + 3, WIDTH:])
-    np.testing.assert_array_equal(sums[1, 3], moved[1, 3])
-    assert new_counts[0, 2] == new_counts[1, 3] == 1.0
+    by_row = rows_of_tokens(tokens, slots)
+    for slot, book, word in dead:
+        row = rows.reshape(slots, M, N)[slot, book, word]
+        fresh = by_row[row, slot, book * WIDTH : (book + 1) * WIDTH]
+        np.testing.assert_array_equal(moved[slot, book, word], fresh)
+        np.testing.assert_array_equal(sums[slot, book, word], fresh)
+        assert new_counts[slot, book, word] == 1.0
     assert (new_counts == 1.0).sum() == 2  # the living ones decayed
 
 
@@ -259,12 +309,12 @@ def test_kmeans_finds_well_separated_clusters() -> None:
 
 
 def test_kmeans_treats_every_sub_vector_alone_and_is_deterministic(tokens: np.ndarray) -> None:
-    books, sizes = kmeans_codebooks(tokens, M, N, seed=7)
+    books, sizes = kmeans_codebooks(tokens[:, 0], M, N, seed=7)
     assert books.shape == (M, N, WIDTH)
-    np.testing.assert_array_equal(sizes.sum(1), [T, T])
-    again, _ = kmeans_codebooks(tokens, M, N, seed=7)
+    np.testing.assert_array_equal(sizes.sum(1), [Q, Q])
+    again, _ = kmeans_codebooks(tokens[:, 0], M, N, seed=7)
     np.testing.assert_array_equal(books, again)
-    other, _ = kmeans_codebooks(tokens, M, N, seed=8)
+    other, _ = kmeans_codebooks(tokens[:, 0], M, N, seed=8)
     assert (books != other).any()
 
 
@@ -273,7 +323,7 @@ def test_kmeans_treats_every_sub_vector_alone_and_is_deterministic(tokens: np.nd
 def test_kmeans_with_fewer_tokens_than_codewords_gives_distinct_codewords(
     count: int, tokens: np.ndarray
 ) -> None:
-    books, _ = kmeans_codebooks(tokens[:count], M, 8, seed=0)
+    books, _ = kmeans_codebooks(tokens[:count, 0], M, 8, seed=0)
     assert np.isfinite(books).all()
     for book in books:
         assert len(np.unique(book, axis=0)) == 8
@@ -285,12 +335,32 @@ def test_kmeans_of_equal_tokens_is_finite_and_near_them() -> None:
     np.testing.assert_allclose(books, 3.0, atol=1e-2)
 
 
-def test_fit_starts_the_moving_average_at_the_clusters(tokens: np.ndarray) -> None:
-    quantizer = make_quantizer(np.zeros((M, N, WIDTH), np.float32))
+def test_fit_starts_the_moving_average_at_the_clusters(books: np.ndarray, tokens: np.ndarray) -> None:
+    quantizer = make_quantizer(np.zeros_like(books))
     quantizer.fit(tokens, seed=3)
-    books, sizes = kmeans_codebooks(tokens, M, N, seed=3)
+    slots = len(books)
+    found, sizes = kmeans_codebooks(tokens.reshape(-1, slots * D), slots * M, N, seed=3)
+    found, sizes = found.reshape(books.shape), sizes.reshape(slots, M, N)
     moved, sums, counts = state_of(quantizer)
-    np.testing.assert_array_equal(moved, books)
-    np.testing.assert_array_equal(quantizer.codebook_array(), books)
-    np.testing.assert_allclose(counts, sizes / (T / N), rtol=1e-6)
-    np.testing.assert_allclose(sums, books * counts[..., None], rtol=1e-5)
+    np.testing.assert_array_equal(moved, found)
+    np.testing.assert_array_equal(quantizer.codebook_array(), found)
+    np.testing.assert_allclose(counts, sizes / (Q * K / slots / N), rtol=1e-6)
+    np.testing.assert_allclose(sums, found * counts[..., None], rtol=1e-5)
+
+
+@pytest.mark.parametrize("slots", [1, K])
+def test_fit_on_as_many_sub_vectors_as_codewords_learns_each_in_its_place(
+    slots: int, tokens: np.ndarray
+) -> None:
+    """Codebook m of slot k holds part m of the tokens k, and nothing of the others."""
+    few = tokens[:4]
+    size = 4 * K // slots
+    quantizer = ProductQuantizer(QuantizerOptions(M, size, D, K, slots))
+    quantizer.fit(few, seed=1)
+    found = quantizer.codebook_array()
+    for slot, book in np.ndindex(slots, M):
+        parts = rows_of_tokens(few, slots)[:, slot, book * WIDTH : (book + 1) * WIDTH]
+        words = found[slot, book]
+        assert found.shape == (slots, M, size, WIDTH)
+        np.testing.assert_allclose(words[np.argsort(words[:, 0])], parts[np.argsort(parts[:, 0])], atol=1e-5)
+    np.testing.assert_array_equal(quantizer.ema_counts.asnumpy(), 1.0)

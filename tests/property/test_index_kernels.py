@@ -1,10 +1,12 @@
 """Every kernel equals the plain oracle bit for bit, on indexes made to hold ties, gaps and repeats."""
 
+import itertools
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparcode.index import InvertedIndex, decode_terms, encode_terms
+from sparcode.index import InvertedIndex, decode_terms, encode_terms, tokens_of_terms
 
 # Few distinct scores make ties; powers of ten that no float32 holds exactly make sums depend on their order.
 SCORES = st.sampled_from([0.1, 0.25, 0.3, 1.0, 1e-7, 3e7])
@@ -72,10 +74,33 @@ def test_a_longer_result_begins_with_the_shorter_one(index: InvertedIndex, small
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(1, 4), st.integers(1, 300), st.data())
-def test_terms_and_codes_are_inverse(num_codebooks: int, codebook_size: int, data: st.DataObject) -> None:
-    last = codebook_size**num_codebooks - 1
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 300), st.data())
+def test_terms_and_codes_are_inverse(
+    num_slots: int, num_codebooks: int, codebook_size: int, data: st.DataObject
+) -> None:
+    last = num_slots * codebook_size**num_codebooks - 1
     term_ids = np.array(data.draw(st.lists(st.integers(0, last), max_size=10)), dtype=np.int64)
-    codes = decode_terms(term_ids, num_codebooks, codebook_size)
-    np.testing.assert_array_equal(encode_terms(codes, codebook_size), term_ids)
+    slots, codes = decode_terms(term_ids, num_codebooks, codebook_size, num_slots)
+    np.testing.assert_array_equal(encode_terms(codes, codebook_size, slots), term_ids)
     assert codes.shape == (len(term_ids), num_codebooks)
+    assert ((slots >= 0) & (slots < num_slots)).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 4), st.integers(1, 5)), st.data())
+def test_the_tokens_of_all_terms_are_the_sums_of_all_codes_in_order(
+    shape: tuple[int, int, int, int], data: st.DataObject
+) -> None:
+    """Nested loops over slots and codes give every term id once, in order. Small integers add up exactly."""
+    codebooks = np.random.default_rng(data.draw(st.integers(0, 9))).integers(-9, 10, shape).astype(np.float32)
+    num_slots, num_codebooks, codebook_size, width = shape
+    expected = np.array(
+        [
+            sum((codebooks[slot, m, word] for m, word in enumerate(code)), np.zeros(width))
+            for slot in range(num_slots)
+            for code in itertools.product(range(codebook_size), repeat=num_codebooks)
+        ]
+    )
+    found = tokens_of_terms(codebooks, np.arange(len(expected)))
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.float32

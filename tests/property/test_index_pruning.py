@@ -22,7 +22,7 @@ class TableScorer:
 
 
 def build(table: NDArray[np.float32], **options) -> InvertedIndex:
-    codebooks = np.arange(len(table), dtype=np.float32).reshape(1, -1, 1)  # the token is the term id
+    codebooks = np.arange(len(table), dtype=np.float32).reshape(1, 1, -1, 1)  # the token is the term id
     return build_index(TableScorer(table), codebooks, BuildOptions(**options)).index
 
 
@@ -36,11 +36,13 @@ def shifted(table: NDArray[np.float32], shift: float) -> Lists:
     return [[(i + 1, float(s)) for i, s in enumerate(row) if s > 0] for row in moved]
 
 
-def floored(table: NDArray[np.float32], top_l: int) -> Lists:
+def floored(table: NDArray[np.float32], top_l: int, signed: bool) -> Lists:
+    """Lists of at most ``top_l`` (0 = no limit) scores, less the best that is left out."""
     lists = []
+    top_l = top_l or table.shape[1]
     for row in table:
-        ranked = sorted(((-s, i + 1) for i, s in enumerate(row) if s > 0))
-        floor = -ranked[top_l][0] if len(ranked) > top_l else np.float32(0)
+        ranked = sorted(((-s, i + 1) for i, s in enumerate(row) if signed or s > 0))
+        floor = -ranked[top_l][0] if len(ranked) > top_l else -ranked[-1][0] if signed else np.float32(0)
         kept = sorted((i, float(-s - floor)) for s, i in ranked[:top_l])
         lists.append([(i, s) for i, s in kept if s > 0])
     return lists
@@ -65,9 +67,10 @@ def test_bias_keeps_shifted_positive_scores(table: NDArray, blocks: dict, extra_
 
 
 @settings(max_examples=150, deadline=None)
-@given(tables(), BLOCKS, st.integers(1, 16))
-def test_top_l_keeps_the_best_above_the_floor(table: NDArray, blocks: dict, top_l: int) -> None:
-    assert lists_of(build(table, prune="top_l", top_l=top_l, **blocks)) == floored(table, top_l)
+@given(tables(), BLOCKS, st.integers(0, 16), st.booleans())
+def test_top_l_keeps_the_best_above_the_floor(table: NDArray, blocks: dict, top_l: int, signed: bool) -> None:
+    index = build(table, prune="top_l", top_l=top_l, signed=signed, **blocks)
+    assert lists_of(index) == floored(table, top_l, signed)
 
 
 @settings(max_examples=150, deadline=None)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 MAX_NUM_TERMS = 2**24
-"""Largest accepted ``codebook_size ** num_codebooks`` (16.8 million posting lists)."""
+"""Largest accepted number of posting lists (16.8 million)."""
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -146,12 +146,15 @@ class EncoderConfig(Section):
 class QuantizerConfig(Section):
     """Code assignment: product quantization with EMA codebooks."""
 
-    num_codebooks: Positive = Field(2, description="M, sub-vectors per token")
+    num_codebooks: Positive = Field(1, description="M, sub-vectors per token")
     codebook_size: Annotated[int, Field(ge=2)] = Field(256, description="N, codewords per codebook")
     decay: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.99, description="EMA decay of codeword statistics"
     )
     epsilon: Rate = Field(1e-5, description="Laplace smoothing of the codeword counts")
+    shared: bool = Field(
+        False, description="one set of codebooks for all tokens, as in the paper, instead of one for each"
+    )
     restart_threshold: Annotated[float, Field(ge=0.0)] = Field(
         0.1, description="codewords whose EMA count falls below this are re-drawn from the batch, 0 = never"
     )
@@ -163,8 +166,10 @@ class QuantizerConfig(Section):
 class ScorerConfig(Section):
     """Interaction scorer E(token, item)."""
 
-    name: Literal["mlp", "attention", "gated"] = Field("gated", description="interaction network")
-    hidden_size: Positive = Field(32, description="width of the interaction layers")
+    name: Literal["dot", "low_rank", "gated", "mlp", "attention"] = Field(
+        "low_rank", description="interaction network"
+    )
+    hidden_size: Positive = Field(64, description="width of the interaction layers (not dot)")
     num_layers: Positive = Field(1, description="hidden layers of the mlp and gated scorers")
     num_heads: Positive = Field(2, description="attention heads (attention)")
 
@@ -174,14 +179,17 @@ class ModelConfig(Section):
 
     name: Literal["sparcode", "two_tower", "all_to_all"] = Field("sparcode", description="similarity")
     embedding_size: Positive = Field(64, description="width of item embeddings and query vectors")
-    num_query_tokens: Positive = Field(8, description="K_u, tokens per query = posting lists per query")
-    token_size: Positive = Field(16, description="D, width of a token")
-    score_bias: float = Field(1.0, description="start value of the learned bias b inside relu(E + b)")
+    num_query_tokens: Positive = Field(16, description="K_u, tokens per query = posting lists per query")
+    token_size: Positive = Field(4, description="D, width of a token")
+    signed_scores: bool = Field(
+        True, description="token scores add up with their sign; false = relu(E + b), as in the paper"
+    )
+    score_bias: float = Field(1.0, description="start of the learned bias b in relu(E + b) (unsigned scores)")
     relu_leak: Fraction = Field(
         0.1, description="gradient of that relu below zero for positives, so that silenced ones recover"
     )
     sparsity_weight: Annotated[float, Field(ge=0.0)] = Field(
-        0.0, description="weight of the mean candidate score in the loss: keeps lists short (not two_tower)"
+        0.0, description="weight of the mean candidate score in the loss: keeps lists short (unsigned scores)"
     )
     temperature: Rate = Field(1.0, description="scores are divided by this in the softmax loss")
     encoder: EncoderConfig = Field(default_factory=EncoderConfig, description="query encoder")
@@ -195,9 +203,12 @@ class ModelConfig(Section):
                 f"model.embedding_size ({self.embedding_size}) must be divisible by "
                 f"model.encoder.num_heads ({self.encoder.num_heads})"
             )
+        if self.sparsity_weight > 0 and (self.name == "two_tower" or self.signed_scores):
+            raise ValueError(
+                "model.sparsity_weight has no meaning for model.name two_tower and for model.signed_scores: "
+                "set it to 0"
+            )
         if self.name == "two_tower":
-            if self.sparsity_weight > 0:
-                raise ValueError("model.sparsity_weight has no meaning for model.name two_tower: set it to 0")
             return self
         if self.scorer.name == "attention" and self.scorer.hidden_size % self.scorer.num_heads:
             raise ValueError(
@@ -215,11 +226,12 @@ class ModelConfig(Section):
                 f"model.token_size ({self.token_size}) must be divisible by "
                 f"model.quantizer.num_codebooks ({q.num_codebooks})"
             )
-        terms = q.codebook_size**q.num_codebooks
+        slots = 1 if q.shared else self.num_query_tokens
+        terms = slots * q.codebook_size**q.num_codebooks
         if terms > MAX_NUM_TERMS:
             raise ValueError(
-                f"model.quantizer.codebook_size ** model.quantizer.num_codebooks is {terms}, "
-                f"more than {MAX_NUM_TERMS} posting lists"
+                f"model.quantizer.codebook_size ** model.quantizer.num_codebooks, for each of {slots} sets "
+                f"of codebooks, is {terms}, more than {MAX_NUM_TERMS} posting lists"
             )
 
 
@@ -280,7 +292,7 @@ class IndexConfig(Section):
         0.0, description="added to every score before the relu; negative = sparser (bias)"
     )
     density: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.1, description="postings per pair (density)")
-    top_l: Positive = Field(400, description="postings of a list (top_l)")
+    top_l: Annotated[int, Field(ge=0)] = Field(400, description="postings of a list, 0 = no limit (top_l)")
     block_terms: Positive = Field(256, description="codes scored at once")
     block_items: Positive = Field(4096, description="items scored at once")
 

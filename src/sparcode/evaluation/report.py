@@ -28,18 +28,24 @@ def relevance(ranker: Ranker, queries: QuerySet, ks: Sequence[int], exclude_seen
 
 
 def fidelity(
-    index: IndexRanker, exact: ExhaustiveRanker, queries: QuerySet, k: int, exclude_seen: bool
+    index: IndexRanker,
+    exact: ExhaustiveRanker,
+    queries: QuerySet,
+    k: int,
+    exclude_seen: bool,
+    signed: bool = False,
 ) -> dict[str, float]:
-    """How well the index reproduces exhaustive scoring by the same model.
+    """How well the index reproduces exhaustive scoring by the same model, whose scores may be ``signed``.
 
     ``max_score_error`` compares the scores of items that both found. Floors that pruning subtracts show in
     it; with nothing pruned it is rounding alone.
     """
     found = index.rank(queries, k, exclude_seen)
     wide = exact.rank(queries, 2 * k, exclude_seen)
-    # the model's score of an item without any positive (code, item) pair is zero: it ties with all others
-    # like it and no retriever can tell them apart
-    positive = SearchResult(np.where(wide.scores > 0, wide.item_ids, -1), wide.scores)
+    # where scores are sums of positive ones, that of an item without any positive (code, item) pair is zero:
+    # it ties with all others like it and no retriever can tell them apart
+    least = -np.inf if signed else 0.0
+    positive = SearchResult(np.where(wide.scores > least, wide.item_ids, -1), wide.scores)
     return {
         f"index_recall@{k}": index_recall_at_k(
             found.item_ids, positive.item_ids, positive.scores, k, TIE_TOLERANCE

@@ -8,7 +8,7 @@ from sparcode.index.builder import (
     IndexBuildError,
     build_index,
 )
-from sparcode.index.codes import codewords_of_terms, count_terms, decode_terms, encode_terms
+from sparcode.index.codes import count_terms, decode_terms, encode_terms, tokens_of_terms
 from sparcode.index.inverted_index import KERNELS, InvertedIndex
 
 __all__ = [
@@ -20,8 +20,8 @@ __all__ = [
     "IndexBuildError",
     "InvertedIndex",
     "build_index",
-    "codewords_of_terms",
     "count_terms",
     "decode_terms",
     "encode_terms",
+    "tokens_of_terms",
 ]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import ConfigError, SparcodeError, UsageError
-from sparcode.index.codes import codewords_of_terms, count_terms
+from sparcode.index.codes import count_terms, tokens_of_terms
 from sparcode.index.inverted_index import InvertedIndex
 from sparcode.index.postings import MAX_ITEM_ID, PostingsBuffer
 from sparcode.index.pruning import Pruner, ShiftPruner, TopPruner
@@ -44,7 +44,7 @@ class BlockScorer(Protocol):
         """Scores ``E(token, item) + score_bias`` before the relu.
 
         Args:
-            tokens: (T, D) float32 quantized tokens.
+            tokens: (T, d) float32, see ``codes.tokens_of_terms``.
             start: first item id.
             stop: one past the last item id.
 
@@ -63,7 +63,9 @@ class BuildOptions:
             list's floor.
         extra_bias: bias only: added to every score; 0 keeps the relu of the model as it is.
         density: density only: postings per pair, in (0, 1].
-        top_l: top_l only: longest list.
+        top_l: top_l only: longest list, 0 = no limit.
+        signed: scores of either sign are worth a posting; otherwise positive ones alone, which is what the
+            relu of the model keeps.
         block_terms: codes scored at once.
         block_items: items scored at once.
         sample_seed: density only: seed of the sample of terms.
@@ -76,6 +78,7 @@ class BuildOptions:
     extra_bias: float = 0.0
     density: float = 0.1
     top_l: int = 400
+    signed: bool = False
     block_terms: int = 256
     block_items: int = 4096
     sample_seed: int = 0
@@ -93,12 +96,12 @@ class BuildOptions:
             raise ConfigError(
                 "density out of range", where="index.density", expected="in (0, 1]", received=self.density
             )
-        for name in ("top_l", "block_terms", "block_items"):
-            if getattr(self, name) < 1:
+        for name, least in (("top_l", 0), ("block_terms", 1), ("block_items", 1)):
+            if getattr(self, name) < least:
                 raise ConfigError(
                     f"{name} out of range",
                     where=f"index.{name}",
-                    expected="at least 1",
+                    expected=f"at least {least}",
                     received=getattr(self, name),
                 )
 
@@ -150,29 +153,31 @@ def build_index(
     options: BuildOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BuildResult:
-    """Score all ``N ** M`` codes against all items and keep what pruning leaves (SparCode, offline index).
+    """Score all ``S * N ** M`` terms against all items and keep what pruning leaves (SparCode, indexing).
 
     The same scorer, codebooks and options give the same index.
 
     Args:
         scorer: the trained scorer.
-        codebooks: (M, N, D/M) float32.
+        codebooks: (S, M, N, d) float32, see ``codes.tokens_of_terms``.
         options: pruning and block sizes; None = the defaults.
         progress: called with (terms done, terms in all) after each block of terms.
 
     Returns:
-        The index over term ids ``0 .. N ** M - 1`` and item ids ``1 .. num_items``, and a report.
+        The index over term ids ``0 .. S * N ** M - 1`` and item ids ``1 .. num_items``, and a report.
 
     Raises:
         IndexBuildError: the scorer gives a score that is not finite, or an array of another shape or type.
-        UsageError: the codebooks are not (M, N, D/M), or the scorer has no items.
+        UsageError: the codebooks are not (S, M, N, d), or the scorer has no items.
     """
     options = options or BuildOptions()
     codebooks = np.asarray(codebooks, dtype=np.float32)
     num_terms = _check_sizes(scorer, codebooks)
     started = time.perf_counter()
     shift = _shift(scorer, codebooks, num_terms, options)
-    pruner: Pruner = TopPruner(options.top_l) if options.prune == "top_l" else ShiftPruner(shift)
+    pruner: Pruner = ShiftPruner(shift)
+    if options.prune == "top_l":
+        pruner = TopPruner(min(options.top_l or scorer.num_items, scorer.num_items), options.signed)
     buffer = PostingsBuffer()
     for start in range(0, num_terms, options.block_terms):
         term_ids = np.arange(start, min(start + options.block_terms, num_terms))
@@ -194,18 +199,19 @@ def build_index(
 
 
 def _check_sizes(scorer: BlockScorer, codebooks: NDArray[np.float32]) -> int:
-    if codebooks.ndim != 3:
-        raise UsageError("codebooks have a wrong rank", expected="(M, N, D/M)", received=codebooks.shape)
+    if codebooks.ndim != 4:
+        raise UsageError("codebooks have a wrong rank", expected="(S, M, N, d)", received=codebooks.shape)
     if not 1 <= scorer.num_items <= MAX_ITEM_ID:
         raise UsageError("num_items out of range", expected=f"1 to {MAX_ITEM_ID}", received=scorer.num_items)
-    return count_terms(codebooks.shape[0], codebooks.shape[1])
+    num_slots, num_codebooks, codebook_size, _ = codebooks.shape
+    return count_terms(num_codebooks, codebook_size, num_slots)
 
 
 def _score_terms(
     scorer: BlockScorer, codebooks: NDArray[np.float32], term_ids: NDArray[np.int64], block_items: int
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """(first item id, (T, I) scores) of one block of terms, item blocks ascending."""
-    tokens = codewords_of_terms(codebooks, term_ids)  # (T, D)
+    tokens = tokens_of_terms(codebooks, term_ids)  # (T, d)
     last = scorer.num_items
     for first in range(1, last + 1, block_items):
         stop = min(first + block_items, last + 1)
@@ -246,25 +252,26 @@ def _shift(
         rows = slice(start, start + options.block_terms)
         for first, scores in _score_terms(scorer, codebooks, term_ids[rows], options.block_items):
             sample[rows, first - 1 : first - 1 + scores.shape[1]] = scores
-    return -density_threshold(sample, options.density)
+    return -density_threshold(sample, options.density, -np.inf if options.signed else 0.0)
 
 
-def density_threshold(sample: NDArray[np.float32], density: float) -> float:
-    """Smallest score, 0 or more, that at most a share ``density`` of the sample exceeds.
+def density_threshold(sample: NDArray[np.float32], density: float, least: float = 0.0) -> float:
+    """Smallest score, ``least`` or more, that at most a share ``density`` of the sample exceeds.
 
     Args:
         sample: scores of any shape, not empty; reordered in place.
         density: in (0, 1].
+        least: smallest answer.
 
     Returns:
-        The threshold; 0 when fewer scores than that are positive.
+        The threshold; ``least`` when fewer scores than that exceed it.
     """
     flat = sample.reshape(-1)
     kept = round(density * flat.size)
     if kept >= flat.size:
-        return 0.0
+        return max(float(np.nextafter(flat.min(), np.float32(-np.inf))), least)
     flat.partition(flat.size - kept - 1)
-    return max(float(flat[flat.size - kept - 1]), 0.0)
+    return max(float(flat[flat.size - kept - 1]), least)
 
 
 def _report(index: InvertedIndex, options: BuildOptions, shift: float, seconds: float) -> BuildReport:

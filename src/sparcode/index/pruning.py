@@ -69,19 +69,22 @@ class ShiftPruner:
 
 
 class TopPruner:
-    """Keeps the ``top_l`` best positive scores of each list, less the list's floor.
+    """Keeps the ``top_l`` best scores of each list, less the list's floor.
 
-    The floor is the best positive score that is left out, 0 when none is: an item that is absent from the
-    list counts as the floor, which makes the floor a bias of the code. Postings equal to it are dropped.
+    The floor is the best score that is left out: an item that is absent from the list counts as the floor,
+    which makes the floor a bias of the code. Where nothing is left out it is 0 for sparse scores, and the
+    smallest score of the list for signed ones. Postings equal to the floor are dropped.
 
     Memory: 8 * (top_l + 1) bytes per term of the block, whatever the catalogue.
 
     Args:
         top_l: longest list.
+        signed: scores of either sign count; otherwise only positive ones, as the relu of the model has it.
     """
 
-    def __init__(self, top_l: int) -> None:
+    def __init__(self, top_l: int, signed: bool = False) -> None:
         self._capacity = top_l + 1
+        self._signed = signed
 
     def begin(self, num_terms: int) -> None:
         self._scores = np.empty((num_terms, self._capacity), dtype=np.float32)
@@ -89,35 +92,36 @@ class TopPruner:
         self._counts = np.zeros(num_terms, dtype=np.int64)
 
     def add(self, scores: NDArray[np.float32], first_item: int) -> None:
-        _offer_block(scores, first_item, self._scores, self._items, self._counts)
+        lowest = np.float32(-np.inf if self._signed else 0.0)
+        _offer_block(scores, first_item, lowest, self._scores, self._items, self._counts)
 
     def finish(self) -> Lists:
-        lengths = _subtract_floors(self._scores, self._items, self._counts)
+        lengths = _subtract_floors(self._signed, self._scores, self._items, self._counts)
         kept = np.arange(self._capacity) < lengths[:, None]  # (T, top_l + 1)
         return lengths, self._items[kept], self._scores[kept]
 
 
 @njit(nogil=True, cache=True)
-def _offer_block(scores, first_item, heap_scores, heap_items, counts):  # type: ignore[no-untyped-def]
+def _offer_block(scores, first_item, lowest, heap_scores, heap_items, counts):  # type: ignore[no-untyped-def]
     """Offer a block of scores to one bounded heap per term."""
     for term in range(scores.shape[0]):
         count = counts[term]
         for column in range(scores.shape[1]):
-            if scores[term, column] > 0:
+            if scores[term, column] > lowest:
                 item = np.int32(first_item + column)
                 count = offer(heap_scores[term], heap_items[term], count, scores[term, column], item)
         counts[term] = count
 
 
 @njit(nogil=True, cache=True)
-def _subtract_floors(heap_scores, heap_items, counts):  # type: ignore[no-untyped-def]
+def _subtract_floors(signed, heap_scores, heap_items, counts):  # type: ignore[no-untyped-def]
     """Turn each heap into a list by ascending item id at the front of its row; returns the list lengths."""
     lengths = np.zeros(len(counts), dtype=np.int64)
     capacity = heap_scores.shape[1]
     for term in range(len(counts)):
         count = counts[term]
         # A full heap holds one entry more than may be kept: its root, the worst, is the floor.
-        floor = heap_scores[term, 0] if count == capacity else np.float32(0)
+        floor = heap_scores[term, 0] if count == capacity or (signed and count > 0) else np.float32(0)
         order = np.argsort(heap_items[term, :count])
         scores, items = heap_scores[term, :count][order], heap_items[term, :count][order]
         length = 0

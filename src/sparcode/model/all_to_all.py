@@ -8,27 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import mindspore as ms
-from mindspore import Parameter, Tensor, ops
+from mindspore import Parameter, Tensor, nn, ops
 
 from sparcode.model.encoders import QueryEncoder
 from sparcode.model.features import FeatureStore
 from sparcode.model.interaction import InteractionScorer
 from sparcode.model.item_tower import ItemTower
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True)
-class ScoreBias:
-    """How sparse scores start and learn.
-
-    Attributes:
-        start: start value of the learned bias b.
-        relu_leak: gradient of the ReLU below zero.
-    """
-
-    start: float
-    relu_leak: float
+from sparcode.model.tokenizer import Tokenizer, TokenLift
 
 
 def leaky_gradient_relu(x: Tensor, leak: float) -> Tensor:
@@ -41,14 +28,61 @@ def leaky_gradient_relu(x: Tensor, leak: float) -> Tensor:
     return ops.relu(x) + (below - ops.stop_gradient(below))
 
 
+class ReluScore(nn.Cell):
+    """Sparse score of the paper: a query's score is sum_k relu(E_k + b), with a learned bias b.
+
+    Args:
+        bias: start value of b.
+        leak: gradient of the ReLU below zero, for positives.
+    """
+
+    def __init__(self, bias: float, leak: float) -> None:
+        super().__init__()
+        self.bias = Parameter(Tensor([bias], ms.float32), name="bias")
+        self.leak = leak
+
+    def construct(self, token_scores: Tensor) -> Tensor:
+        """What a posting list holds: E (...) -> E + b before the ReLU."""
+        return token_scores + self.bias
+
+    def total(self, token_scores: Tensor) -> Tensor:
+        """E (Q, K_u, ...) -> query scores (Q, ...)."""
+        return ops.relu(token_scores + self.bias).sum(1)
+
+    def positive_total(self, token_scores: Tensor) -> Tensor:
+        """As ``total``, for the positives of a batch."""
+        return leaky_gradient_relu(token_scores + self.bias, self.leak).sum(1)
+
+
+class SignedScore(nn.Cell):
+    """Plain sum_k E_k: posting lists hold scores above a floor of their own instead of above zero."""
+
+    def construct(self, token_scores: Tensor) -> Tensor:
+        return token_scores
+
+    def total(self, token_scores: Tensor) -> Tensor:
+        return token_scores.sum(1)
+
+    def positive_total(self, token_scores: Tensor) -> Tensor:
+        return token_scores.sum(1)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """How queries become tokens: query vector -> tokens -> (quantized ->) tokens in the item space."""
+
+    tokenizer: Tokenizer
+    lift: TokenLift
+
+
 class AllToAll(MatchingNetwork):
-    """score(q, i) = sum_k relu(E(z_k, i) + b) over the K_u tokens z_k of the query.
+    """score(q, i) = sum_k E(x_k, i) or sum_k relu(E(x_k, i) + b), x_k the K_u lifted tokens of the query.
 
     Args:
         encoder, tower, store: as in MatchingNetwork.
-        tokenizer: query vector -> tokens.
+        tokens: tokenizer and lift.
         scorer: interaction network E.
-        bias: start value of the learned bias b, and the leak of the gradient of the ReLU.
+        score: how the scores of the tokens make the score of the query.
     """
 
     def __init__(
@@ -56,16 +90,18 @@ class AllToAll(MatchingNetwork):
         encoder: QueryEncoder,
         tower: ItemTower,
         store: FeatureStore,
-        tokenizer: Tokenizer,
+        tokens: Tokens,
         scorer: InteractionScorer,
-        bias: ScoreBias,
+        score: ReluScore | SignedScore,
     ) -> None:
         super().__init__(encoder, tower, store)
-        self.tokenizer = tokenizer
+        self.tokenizer = tokens.tokenizer
+        self.lift = tokens.lift
         self.scorer = scorer
-        self.score_bias = Parameter(Tensor([bias.start], ms.float32), name="score_bias")
-        self.relu_leak = bias.relu_leak
-        self.num_tokens = tokenizer.num_tokens
+        self.score = score
+        self.num_tokens = tokens.tokenizer.num_tokens
+        # token scores that are linear in the token parts may be added up before they are multiplied out
+        self.adds_tokens = isinstance(score, SignedScore) and scorer.bilinear
 
     def item_part(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
         return self.scorer.item_part(self.tower(ids, feature_rows))
@@ -75,24 +111,30 @@ class AllToAll(MatchingNetwork):
         return self.tokenizer(queries)
 
     def training_parts(self, queries: Tensor, quantize: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        tokens = self.tokens(queries)
-        error = ops.zeros_like(tokens[:, 0, 0])
-        part = self.scorer.token_part(tokens)
-        return part, error, ops.zeros((1, 1), ms.float32), ops.zeros((1, 1), ms.int32)
+        part = self.query_part_of(self.tokens(queries))
+        error = ops.zeros_like(queries[:, 0])
+        return part, error, ops.zeros((1, 1, 1), ms.float32), ops.zeros((1, 1, 1), ms.int32)
 
     def query_part(self, queries: Tensor) -> Tensor:
-        """(Q, d) -> (Q, K_u, P_t)."""
-        return self.scorer.token_part(self.tokens(queries))
+        return self.query_part_of(self.tokens(queries))
+
+    def query_part_of(self, tokens: Tensor) -> Tensor:
+        """Tokens (Q, K_u, D), quantized or not -> (Q, K_u, P_t), or their sum (Q, P_t) where that will do."""
+        parts = self.scorer.token_part(self.lift(tokens))
+        return parts.sum(1) if self.adds_tokens else parts
 
     def token_scores(self, token_parts: Tensor, item_parts: Tensor) -> Tensor:
-        """E + b before the ReLU: token parts (T, P_t), item parts (C, P_i) -> (T, C)."""
-        return self.scorer.cross(token_parts, item_parts) + self.score_bias
+        """What a posting list holds, before the ReLU: token parts (T, P_t), item parts (C, P_i) -> (T, C)."""
+        return self.score(self.scorer.cross(token_parts, item_parts))
 
     def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        if self.adds_tokens:
+            return self.scorer.cross(query_parts, item_parts)
         width = query_parts.shape[-1]
-        scores = self.token_scores(query_parts.reshape(-1, width), item_parts)  # (Q * K_u, C)
-        return ops.relu(scores).reshape(-1, self.num_tokens, item_parts.shape[0]).sum(1)
+        scores = self.scorer.cross(query_parts.reshape(-1, width), item_parts)  # (Q * K_u, C)
+        return self.score.total(scores.reshape(-1, self.num_tokens, item_parts.shape[0]))
 
     def aligned(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
-        scores = self.scorer.aligned(query_parts, item_parts) + self.score_bias
-        return leaky_gradient_relu(scores, self.relu_leak).sum(1)
+        if self.adds_tokens:
+            return self.scorer.combine(query_parts, item_parts)
+        return self.score.positive_total(self.scorer.aligned(query_parts, item_parts))

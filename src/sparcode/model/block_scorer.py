@@ -62,7 +62,7 @@ class NetworkBlockScorer:
         return self._num_items
 
     def score_block(self, tokens: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
-        """Scores (T, stop - start) of tokens (T, D) against the items start..stop-1, ids from 1."""
+        """Scores (T, stop - start) of lifted tokens (T, d) against the items start..stop-1, ids from 1."""
         scores = np.empty((len(tokens), stop - start), np.float32)
         token_input = Tensor(np.ascontiguousarray(tokens, np.float32))
         for first in range(start, stop, ITEM_BLOCK):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparcode.config.schema import EncoderConfig, ModelConfig
-from sparcode.model.all_to_all import AllToAll, ScoreBias
+from sparcode.model.all_to_all import AllToAll, ReluScore, SignedScore, Tokens
 from sparcode.model.encoders import (
     DNNEncoder,
     GRU4RecEncoder,
@@ -17,12 +17,19 @@ from sparcode.model.encoders import (
     SASRecEncoder,
 )
 from sparcode.model.features import FeatureStore
-from sparcode.model.interaction import AttentionScorer, GatedScorer, InteractionScorer, MLPScorer
+from sparcode.model.interaction import (
+    AttentionScorer,
+    DotScorer,
+    GatedScorer,
+    InteractionScorer,
+    LowRankScorer,
+    MLPScorer,
+)
 from sparcode.model.item_tower import ItemTower
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.quantizer import ProductQuantizer, QuantizerOptions
 from sparcode.model.sparcode import SparCode
-from sparcode.model.tokenizer import Tokenizer
+from sparcode.model.tokenizer import Tokenizer, TokenLift
 from sparcode.model.two_tower import TwoTower
 from sparcode.types import FeatureSpec
 
@@ -56,18 +63,29 @@ def build_network(config: ModelConfig, shape: DataShape) -> MatchingNetwork:
     store = FeatureStore(shape.item_features, shape.item_arrays)
     if config.name == "two_tower":
         return TwoTower(encoder, tower, store)
-    tokenizer = Tokenizer(width, config.num_query_tokens, config.token_size)
+    shared = config.quantizer.shared
+    sizes = (width, config.num_query_tokens, config.token_size, shared)
+    tokens = Tokens(Tokenizer(*sizes), TokenLift(*sizes))
     scorer = _scorer(config, tower.num_item_tokens)
-    bias = ScoreBias(config.score_bias, config.relu_leak)
+    score = SignedScore() if config.signed_scores else ReluScore(config.score_bias, config.relu_leak)
     if config.name == "all_to_all":
-        return AllToAll(encoder, tower, store, tokenizer, scorer, bias)
-    q = config.quantizer
-    quantizer = ProductQuantizer(
-        QuantizerOptions(
-            q.num_codebooks, q.codebook_size, config.token_size, q.decay, q.epsilon, q.restart_threshold
-        )
+        return AllToAll(encoder, tower, store, tokens, scorer, score)
+    return SparCode(encoder, tower, store, tokens, scorer, score, _quantizer(config))
+
+
+def _quantizer(config: ModelConfig) -> ProductQuantizer:
+    q, tokens = config.quantizer, config.num_query_tokens
+    options = QuantizerOptions(
+        num_codebooks=q.num_codebooks,
+        codebook_size=q.codebook_size,
+        token_size=config.token_size,
+        num_tokens=tokens,
+        num_slots=1 if q.shared else tokens,
+        decay=q.decay,
+        epsilon=q.epsilon,
+        restart_threshold=q.restart_threshold,
     )
-    return SparCode(encoder, tower, store, tokenizer, scorer, bias, quantizer)
+    return ProductQuantizer(options)
 
 
 def _history_encoder(config: EncoderConfig, width: int, length: int) -> HistoryEncoder:
@@ -82,9 +100,12 @@ def _history_encoder(config: EncoderConfig, width: int, length: int) -> HistoryE
 
 def _scorer(config: ModelConfig, num_item_tokens: int) -> InteractionScorer:
     scorer, width = config.scorer, config.embedding_size
-    item_size = num_item_tokens * width
+    if scorer.name == "dot":
+        return DotScorer()
+    if scorer.name == "low_rank":
+        return LowRankScorer(width, num_item_tokens, scorer.hidden_size)
     if scorer.name == "mlp":
-        return MLPScorer(config.token_size, item_size, scorer.hidden_size, scorer.num_layers)
+        return MLPScorer(width, num_item_tokens * width, scorer.hidden_size, scorer.num_layers)
     if scorer.name == "gated":
-        return GatedScorer(config.token_size, item_size, width, scorer.hidden_size, scorer.num_layers)
-    return AttentionScorer(config.token_size, width, num_item_tokens, scorer.hidden_size, scorer.num_heads)
+        return GatedScorer(width, num_item_tokens, scorer.hidden_size, scorer.num_layers)
+    return AttentionScorer(width, width, num_item_tokens, scorer.hidden_size, scorer.num_heads)

@@ -22,9 +22,9 @@ class VectorEncoder(nn.Cell):
 
 
 class CodeEncoder(nn.Cell):
-    """history (B, L) int32 and user feature rows -> term ids (B, K_u) int32 and tokens (B, K_u, D) float32.
+    """history (B, L) int32 and user feature rows -> term ids (B, K_u) int32 and tokens (B, K_u, d) float32.
 
-    The tokens are those before quantization: multi-probe and re-ranking start from them.
+    The tokens are the lifted ones without quantization: re-ranking starts from them.
     """
 
     def __init__(self, network: SparCode) -> None:
@@ -33,11 +33,22 @@ class CodeEncoder(nn.Cell):
 
     def construct(self, history: Tensor, *user_rows: Tensor) -> tuple[Tensor, Tensor]:
         codes, tokens = self.network.codes(self.network.query_vectors(history, user_rows))
-        return self.network.quantizer.term_ids(codes), tokens
+        return self.network.quantizer.term_ids(codes), self.network.lift(tokens)
+
+
+class TokenEncoder(nn.Cell):
+    """history (B, L) int32 and user feature rows -> tokens (B, K_u, D) as the quantizer sees them."""
+
+    def __init__(self, network: AllToAll) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, history: Tensor, *user_rows: Tensor) -> Tensor:
+        return self.network.tokens(self.network.query_vectors(history, user_rows))
 
 
 class TokenItemScorer(nn.Cell):
-    """tokens (T, D), item ids (C,) and item feature rows -> E + b before the ReLU, (T, C) float32."""
+    """lifted tokens (T, d), item ids (C,) and item feature rows -> E + b before the ReLU, (T, C) float32."""
 
     def __init__(self, network: AllToAll) -> None:
         super().__init__(auto_prefix=False)
@@ -71,7 +82,7 @@ class ItemParts(nn.Cell):
 
 
 class TokenBlock(nn.Cell):
-    """tokens (T, D) and item parts (C, P_i) -> E + b before the ReLU, (T, C): the builder's inner loop."""
+    """lifted tokens (T, d), item parts (C, P_i) -> E + b before the ReLU, (T, C): the builder's work."""
 
     def __init__(self, network: AllToAll) -> None:
         super().__init__(auto_prefix=False)

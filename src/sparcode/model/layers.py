@@ -59,16 +59,16 @@ class NoisyDropout(nn.Cell):
         return x * keep * self.scale
 
 
-def shared_subspace(width: int, token_size: int) -> NDArray[np.float32]:
-    """(token_size, width) matrix A with orthonormal rows or columns, the same at every call.
+def subspace(width: int, size: int) -> NDArray[np.float32]:
+    """(size, width) matrix A with orthonormal rows or columns, the same at every call.
 
-    Tokenizer and scorer both start from it, so that the dot product of an untrained model already compares
+    Tokenizer and lift both start from it, so that the dot product of an untrained model already compares
     query and item in one space, as that of a two-tower model does: A^T (A q) . v. Without it the first
     epochs go into finding such a space (docs/decisions/0001-initialisation.md).
     """
-    tall = max(width, token_size), min(width, token_size)
+    tall = max(width, size), min(width, size)
     basis = np.linalg.qr(np.random.default_rng(0x5C0DE).normal(size=tall))[0]
-    return (basis.T if width >= token_size else basis).astype(np.float32)
+    return np.ascontiguousarray(basis.T if width >= size else basis, np.float32)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ class TrainingLoss(nn.Cell):
             user_rows: one tensor per user feature, (S, ...).
 
         Returns:
-            total loss, softmax loss, commitment loss (scalars), tokens (T, D), codes (T, M).
+            total loss, softmax loss, commitment loss (scalars), tokens (Q, K_u, D), codes (Q, K_u, M).
         """
         queries = self.network.training_queries(
             history,

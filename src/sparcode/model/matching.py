@@ -69,9 +69,11 @@ class MatchingNetwork(nn.Cell):
     # ---- similarity
 
     def training_parts(self, queries: Tensor, quantize: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Query vectors (Q, d) -> query part, squared quantization error (Q,), tokens (T, D), codes (T, M).
+        """Query vectors (Q, d) -> what a training step needs of them.
 
-        Models without a quantizer return zeros for the error and one-row placeholders for tokens and codes.
+        Returns:
+            query part, squared quantization error (Q,), tokens (Q, K_u, D), codes (Q, K_u, M). Models
+            without a quantizer return zeros for the error and placeholders of one element for the others.
         """
         raise NotImplementedError
 

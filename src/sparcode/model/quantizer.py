@@ -20,23 +20,33 @@ KMEANS_ITERATIONS = 25
 
 @dataclass(frozen=True)
 class QuantizerOptions:
-    """Shape and update rule of the codebooks; the fields are those of the configuration section."""
+    """Shape and update rule of the codebooks; most fields are those of the configuration section.
+
+    Attributes:
+        num_tokens: K_u.
+        num_slots: S, groups of codebooks: K_u, or 1 when all tokens share theirs.
+    """
 
     num_codebooks: int
     codebook_size: int
     token_size: int
+    num_tokens: int = 1
+    num_slots: int = 1
     decay: float = 0.99
     epsilon: float = 1e-5
     restart_threshold: float = 0.1
 
 
 class ProductQuantizer(nn.Cell):
-    """M codebooks of N codewords, shared by all tokens.
+    """M codebooks of N codewords for each of S slots: one slot for each token, or one for all of them.
 
     State (none of it trained by gradients, all of it in the checkpoint):
-        codebooks: (M * N, D/M) float32, codebook m in rows m*N .. (m+1)*N - 1.
-        ema_sums: (M * N, D/M) float32, moving sum of the sub-vectors assigned to each codeword.
-        ema_counts: (M * N,) float32, moving number of them.
+        codebooks: (S * M * N, D/M) float32; codebook m of slot s in rows (s * M + m) * N and the N - 1 after.
+        ema_sums: (S * M * N, D/M) float32, moving sum of the sub-vectors assigned to each codeword.
+        ema_counts: (S * M * N,) float32, moving number of them.
+
+    A *row of tokens* is what one step of assignment sees of every codebook: the K_u tokens of a query when
+    they have codebooks of their own (S = K_u), one token when they share them (S = 1).
 
     ``construct`` never changes the state: the train step calls ``update`` once per step.
     """
@@ -45,76 +55,89 @@ class ProductQuantizer(nn.Cell):
         super().__init__()
         self.num_codebooks = options.num_codebooks
         self.codebook_size = options.codebook_size
+        self.num_tokens = options.num_tokens
+        self.num_slots = options.num_slots
+        self.books = options.num_slots * options.num_codebooks
+        self.row_size = options.num_slots * options.token_size
         self.sub_size = options.token_size // options.num_codebooks
         self.decay = options.decay
         self.epsilon = options.epsilon
         self.restart_threshold = options.restart_threshold
-        self.rows = self.num_codebooks * self.codebook_size
+        self.rows = self.books * self.codebook_size
         zeros = np.zeros((self.rows, self.sub_size), np.float32)
         self.codebooks = Parameter(Tensor(zeros), name="codebooks", requires_grad=False)
         self.ema_sums = Parameter(Tensor(zeros), name="ema_sums", requires_grad=False)
         self.ema_counts = Parameter(
             Tensor(np.zeros(self.rows, np.float32)), name="ema_counts", requires_grad=False
         )
-        books = np.arange(self.num_codebooks, dtype=np.int32)
-        self.offsets = Tensor(books[None] * self.codebook_size)  # (1, M)
-        self.owner = Tensor(np.repeat(books, self.codebook_size))  # (M*N,), codebook of each row
-        self.radix = Tensor((self.codebook_size ** books[::-1]).astype(np.int32)[None, None])  # (1, 1, M)
+        books = np.arange(self.books, dtype=np.int32)
+        self.offsets = Tensor(books[None] * self.codebook_size)  # (1, S*M)
+        self.owner = Tensor(np.repeat(books, self.codebook_size))  # (S*M*N,), codebook of each codeword
+        places = self.codebook_size ** np.arange(self.num_codebooks, dtype=np.int32)[::-1]
+        self.radix = Tensor(places.astype(np.int32)[None, None])  # (1, 1, M)
+        codes_per_slot = self.codebook_size**self.num_codebooks
+        slot = np.arange(self.num_tokens, dtype=np.int32) % self.num_slots
+        self.first_terms = Tensor((slot * codes_per_slot).astype(np.int32)[None])  # (1, K_u)
 
     def assign(self, tokens: Tensor) -> Tensor:
-        """Nearest codewords of tokens (T, D) -> codes (T, M) int32, ties to the smaller codeword.
+        """Nearest codewords of tokens (Q, K_u, D) -> codes (Q, K_u, M) int32, ties to the smaller codeword.
 
         Squared distance without the term |z|^2, which is equal for all codewords: |c|^2 - 2 z.c.
         """
-        parts = tokens.reshape(-1, self.num_codebooks, self.sub_size).transpose(1, 0, 2)  # (M, T, D/M)
-        books = self.codebooks.reshape(self.num_codebooks, self.codebook_size, self.sub_size)
-        norms = ops.expand_dims((books * books).sum(-1), 1)  # (M, 1, N)
-        distances = norms - 2.0 * ops.bmm(parts, books.transpose(0, 2, 1))  # (M, T, N)
-        return ops.argmin(distances, 2).astype(ms.int32).transpose(1, 0)
+        parts = tokens.reshape(-1, self.books, self.sub_size).transpose(1, 0, 2)  # (S*M, T, D/M)
+        books = self.codebooks.reshape(self.books, self.codebook_size, self.sub_size)
+        norms = ops.expand_dims((books * books).sum(-1), 1)  # (S*M, 1, N)
+        distances = norms - 2.0 * ops.bmm(parts, books.transpose(0, 2, 1))  # (S*M, T, N)
+        nearest = ops.argmin(distances, 2).astype(ms.int32).transpose(1, 0)  # (T, S*M)
+        return nearest.reshape(-1, self.num_tokens, self.num_codebooks)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (T, M) -> quantized tokens (T, D)."""
-        return ops.gather(self.codebooks, codes + self.offsets, 0).reshape(
-            -1, self.num_codebooks * self.sub_size
-        )
+        """Codes (Q, K_u, M) -> quantized tokens (Q, K_u, D)."""
+        rows = codes.reshape(-1, self.books) + self.offsets
+        size = self.num_codebooks * self.sub_size
+        return ops.gather(self.codebooks, rows, 0).reshape(-1, self.num_tokens, size)
 
     def term_ids(self, codes: Tensor) -> Tensor:
-        """Codes (B, K_u, M) -> term ids (B, K_u) int32, codebook 0 most significant."""
-        return (codes * self.radix).sum(-1).astype(ms.int32)
+        """Codes (Q, K_u, M) -> term ids (Q, K_u) int32: slot * N**M + code, codebook 0 most significant."""
+        return (codes * self.radix).sum(-1).astype(ms.int32) + self.first_terms
 
     def construct(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens (T, D) -> quantized tokens (T, D), codes (T, M), squared error (T,).
+        """Tokens (Q, K_u, D) -> quantized tokens (Q, K_u, D), codes (Q, K_u, M), squared error (Q,).
 
         The quantized tokens carry the gradient of the tokens (straight-through); the squared error is
-        the mean over D of |z - sg(z_q)|^2 and pulls the tokens towards their codewords.
+        the mean over K_u and D of |z - sg(z_q)|^2 and pulls the tokens towards their codewords.
         """
         codes = self.assign(ops.stop_gradient(tokens))
         quantized = ops.stop_gradient(self.decode(codes))
-        error = ops.square(tokens - quantized).mean(-1)
+        error = ops.square(tokens - quantized).mean((1, 2))
         return tokens + ops.stop_gradient(quantized - tokens), codes, error
 
     def update(self, tokens: Tensor, codes: Tensor, weights: Tensor, restart_rows: Tensor) -> Tensor:
         """Move the codebooks towards the tokens of one step.
 
         Args:
-            tokens: (T, D) tokens before quantization; no gradient flows from here.
-            codes: (T, M) int32, their codewords.
-            weights: (T,) float32, 1 for real tokens and 0 for padding.
-            restart_rows: (M * N,) int32 in [0, T): the token that replaces each codeword should it be dead.
+            tokens: (Q, K_u, D) tokens before quantization; no gradient flows from here.
+            codes: (Q, K_u, M) int32, their codewords.
+            weights: (Q,) float32, 1 for real queries and 0 for padding.
+            restart_rows: (S * M * N,) int32 in [0, T): the row of tokens (T = Q * K_u / S of them) whose
+                sub-vector replaces each codeword should it be dead.
 
         Returns:
-            The new EMA counts (M * N,); using the value keeps the update in the compiled graph.
+            The new EMA counts (S * M * N,); using the value keeps the update in the compiled graph.
         """
-        parts = tokens.reshape(-1, self.sub_size)  # (T * M, D/M)
-        rows = (codes + self.offsets).reshape(-1)
-        share = ops.broadcast_to(ops.expand_dims(weights, 1), codes.shape).reshape(-1)
+        per_query = self.num_tokens // self.num_slots
+        parts = tokens.reshape(-1, self.sub_size)  # (T * S*M, D/M)
+        rows = codes.reshape(-1, self.books) + self.offsets  # (T, S*M)
+        share = ops.broadcast_to(ops.expand_dims(weights, 1), (weights.shape[0], per_query)).reshape(-1, 1)
+        share = ops.broadcast_to(share, rows.shape).reshape(-1)
+        rows = rows.reshape(-1)
         sums = ops.unsorted_segment_sum(parts * ops.expand_dims(share, 1), rows, self.rows)
         counts = ops.unsorted_segment_sum(share, rows, self.rows)
         new_counts = self.ema_counts * self.decay + counts * (1.0 - self.decay)
         new_sums = self.ema_sums * self.decay + sums * (1.0 - self.decay)
         books = new_sums / ops.expand_dims(self._smoothed(new_counts), 1)
         if self.restart_threshold > 0:
-            fresh = ops.gather(parts, restart_rows * self.num_codebooks + self.owner, 0)
+            fresh = ops.gather(parts, restart_rows * self.books + self.owner, 0)
             dead = new_counts < self.restart_threshold
             dead_rows = ops.broadcast_to(ops.expand_dims(dead, 1), books.shape)
             books = ops.select(dead_rows, fresh, books)
@@ -126,23 +149,24 @@ class ProductQuantizer(nn.Cell):
         return ops.depend(new_counts, moved)
 
     def _smoothed(self, counts: Tensor) -> Tensor:
-        """Laplace-smoothed counts (M * N,), with the total of each codebook unchanged."""
-        by_book = counts.reshape(self.num_codebooks, self.codebook_size)
+        """Laplace-smoothed counts (S * M * N,), with the total of each codebook unchanged."""
+        by_book = counts.reshape(self.books, self.codebook_size)
         total = by_book.sum(-1, keepdims=True)
         smoothed = (by_book + self.epsilon) / (total + self.codebook_size * self.epsilon) * total
         return smoothed.reshape(-1)
 
     def codebook_array(self) -> NDArray[np.float32]:
-        """A copy of the codebooks, (M, N, D/M)."""
+        """A copy of the codebooks, (S, M, N, D/M)."""
         flat = self.codebooks.asnumpy().copy()
-        return flat.reshape(self.num_codebooks, self.codebook_size, self.sub_size)
+        return flat.reshape(self.num_slots, self.num_codebooks, self.codebook_size, self.sub_size)
 
     def fit(self, tokens: NDArray[np.float32], seed: int) -> None:
-        """Set the codebooks by k-means on real tokens (T, D): data-dependent initialisation.
+        """Set the codebooks by k-means on real tokens (Q, K_u, D): data-dependent initialisation.
 
         The EMA state starts at the cluster sums and sizes, scaled to a mean count of one per codeword.
         """
-        books, counts = kmeans_codebooks(tokens, self.num_codebooks, self.codebook_size, seed)
+        rows = np.asarray(tokens, np.float32).reshape(-1, self.row_size)
+        books, counts = kmeans_codebooks(rows, self.books, self.codebook_size, seed)
         scaled = counts / max(float(counts.mean()), 1e-12)
         flat = books.reshape(self.rows, self.sub_size)
         self.codebooks.set_data(Tensor(flat))
@@ -153,7 +177,7 @@ class ProductQuantizer(nn.Cell):
 def kmeans_codebooks(
     tokens: NDArray[np.float32], num_codebooks: int, codebook_size: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """k-means per sub-vector of tokens (T, D) -> codebooks (M, N, D/M) and cluster sizes (M, N).
+    """k-means per sub-vector of rows (T, W) -> codebooks (B, N, W/B) and cluster sizes (B, N).
 
     Missing points (T < N) are filled with jittered copies of real sub-vectors and an empty cluster keeps its
     last centre, so that every codeword is a usable, distinct one.

@@ -16,7 +16,7 @@ class TwoTower(MatchingNetwork):
 
     def training_parts(self, queries: Tensor, quantize: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         error = ops.zeros_like(queries[:, 0])
-        return queries, error, ops.zeros((1, 1), ms.float32), ops.zeros((1, 1), ms.int32)
+        return queries, error, ops.zeros((1, 1, 1), ms.float32), ops.zeros((1, 1, 1), ms.int32)
 
     def query_part(self, queries: Tensor) -> Tensor:
         return queries

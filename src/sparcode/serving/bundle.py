@@ -50,7 +50,7 @@ class Bundle:
         popularity_counts: (I,) int64 those numbers.
         item_arrays: rows of each item feature, (I + 1,) or (I + 1, width); row 0 = padding.
         index: inverted index; None for two_tower.
-        codebooks: (M, N, D/M) float32; None for two_tower.
+        codebooks: (S, M, N, d) float32, see ``index.codes.tokens_of_terms``; None for two_tower.
         item_vectors: (I + 1, d) float32; None for sparcode.
     """
 
@@ -187,8 +187,8 @@ def _read_index(path: Path, manifest: Manifest, verify: bool) -> InvertedIndex:
 
 
 def _read_codebooks(path: Path, manifest: Manifest) -> NDArray[np.float32]:
-    books, size = manifest.codes["num_codebooks"], manifest.codes["codebook_size"]
-    return _read_array(path, np.float32, (books, size, manifest.codes["token_size"] // books))
+    names = ("num_slots", "num_codebooks", "codebook_size", "token_size")
+    return _read_array(path, np.float32, tuple(manifest.codes[name] for name in names))
 
 
 def _read_item_arrays(directory: Path, manifest: Manifest) -> tuple[NDArray[Any], ...]:

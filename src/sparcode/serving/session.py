@@ -95,7 +95,7 @@ class EncodedQueries:
 
     Attributes:
         term_ids: (B, K_u) int32; None for two_tower.
-        tokens: (B, K_u, D) float32 before quantization; None for two_tower.
+        tokens: (B, K_u, d) float32, lifted, without quantization; None for two_tower.
         vectors: (B, d) float32 query vectors; None for sparcode.
     """
 
@@ -142,7 +142,7 @@ class ScorerSession:
         """Score every token (or query vector) against every item.
 
         Args:
-            tokens: (T, D) float32 tokens for sparcode, (T, d) query vectors for two_tower.
+            tokens: (T, d) float32 tokens for sparcode, (T, d) query vectors for two_tower.
             item_ids: (C,) int32 internal item ids in [0, I].
 
         Returns:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sparcode.data.dataset import Dataset
 from sparcode.data.histories import history_batch, user_history
 from sparcode.errors import BundleError
-from sparcode.index import codewords_of_terms
+from sparcode.index import tokens_of_terms
 from sparcode.index.dense import DenseIndex
 from sparcode.model.inference import CodeEncoder, ItemParts, TokenBlock, VectorEncoder
 from sparcode.model.sparcode import SparCode
@@ -178,7 +178,7 @@ class _Comparison:
             raise self._differs("bundle", "index and codebooks", None)
         used = np.unique(live.term_ids)
         terms = _spread(used, _CHECKED_TOKENS)
-        tokens = codewords_of_terms(codebooks, terms)
+        tokens = tokens_of_terms(codebooks, terms)
         ids = _spread(np.arange(1, self._bundle.manifest.num_items + 1, dtype=np.int32), _CHECKED_ITEMS)
         parts = ItemParts(self._request.network)(Tensor(ids))
         expected = TokenBlock(self._request.network)(Tensor(tokens), parts).asnumpy()
@@ -194,7 +194,7 @@ class _Comparison:
         if index is None:
             return 0.0
         items, stored = index.posting_list(term)
-        scores = self._scorer.score(codewords_of_terms(codebooks, [term]), np.asarray(items))[0]
+        scores = self._scorer.score(tokens_of_terms(codebooks, [term]), np.asarray(items))[0]
         shift = np.median(scores - stored)
         return self._close(f"postings of term {term}", stored + shift, scores)
 

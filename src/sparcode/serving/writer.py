@@ -56,7 +56,7 @@ class ExportRequest:
         dataset: the data set that it was trained on.
         config: its configuration.
         index: inverted index built from the network; None for two_tower.
-        codebooks: (M, N, D/M) float32 of the network; None for two_tower.
+        codebooks: (S, M, N, d) float32, ``term_codebooks`` of the network; None for two_tower.
         output: bundle directory to write.
     """
 
@@ -113,10 +113,9 @@ def check_request(request: ExportRequest) -> None:
 def _check_codes(request: ExportRequest, network: SparCode) -> None:
     if request.index is None or request.codebooks is None:
         raise UsageError("a sparcode bundle needs its index and codebooks")
-    if not np.array_equal(request.codebooks, network.quantizer.codebook_array()):
+    if not np.array_equal(request.codebooks, network.term_codebooks()):
         raise BundleError("the codebooks are not those of the network", remedy="build the index again")
-    num_terms = count_terms(network.quantizer.num_codebooks, network.quantizer.codebook_size)
-    expected = (num_terms, request.dataset.num_items)
+    expected = (_code_sizes(network)["num_terms"], request.dataset.num_items)
     received = (request.index.num_terms, request.index.num_items)
     if received != expected:
         raise BundleError(
@@ -189,13 +188,15 @@ def _describe(request: ExportRequest) -> Manifest:
 
 
 def _code_sizes(network: SparCode) -> dict[str, int]:
-    books, size = network.quantizer.num_codebooks, network.quantizer.codebook_size
+    slots, books = network.quantizer.num_slots, network.quantizer.num_codebooks
+    size = network.quantizer.codebook_size
     return {
         "num_query_tokens": network.num_tokens,
-        "token_size": network.tokenizer.token_size,
+        "token_size": network.tower.width,
+        "num_slots": slots,
         "num_codebooks": books,
         "codebook_size": size,
-        "num_terms": count_terms(books, size),
+        "num_terms": count_terms(books, size, slots),
     }
 
 
@@ -208,14 +209,14 @@ def _encoder_spec(request: ExportRequest, width: int) -> GraphSpec:
     tokens = sizes["num_query_tokens"]
     outputs = (
         TensorSpec("term_ids", "int32", (None, tokens)),
-        TensorSpec("tokens", "float32", (None, tokens, sizes["token_size"])),
+        TensorSpec("tokens", "float32", (None, tokens, width)),
     )
     return GraphSpec(names.ENCODER_FILE, inputs, outputs)
 
 
 def _scorer_spec(request: ExportRequest, width: int) -> GraphSpec:
     if isinstance(request.network, SparCode):
-        queries = TensorSpec("tokens", "float32", (None, request.network.tokenizer.token_size))
+        queries = TensorSpec("tokens", "float32", (None, width))
     else:
         queries = TensorSpec("vectors", "float32", (None, width))
     items = TensorSpec("item_ids", "int32", (None,))

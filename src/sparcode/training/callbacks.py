@@ -115,7 +115,7 @@ class CodebookMonitor:
         self._counts = np.zeros((num_codebooks, codebook_size), np.int64)
 
     def add(self, codes: NDArray[np.int32]) -> None:
-        """Count codes (T, M)."""
+        """Count codes (T, books)."""
         for book, column in enumerate(codes.T):
             self._counts[book] += np.bincount(column, minlength=self._counts.shape[1])
 

@@ -37,7 +37,7 @@ class TrainerParts:
         batches: training batches.
         inputs: batch -> input tensors.
         validate: (quantized) -> validation metrics by name; full ranking.
-        sample_tokens: () -> tokens (T, D) of training queries, for fitting the codebooks.
+        sample_tokens: () -> tokens (Q, K_u, D) of training queries, for fitting the codebooks.
         fingerprint: of the data set.
     """
 
@@ -141,7 +141,7 @@ class Trainer:
         tokens = self._parts.sample_tokens()
         quantizer.fit(tokens, self._config.seed)
         state.quantized, state.best, state.stale = True, -math.inf, 0
-        _LOG.info("epoch %d: codebooks fitted by k-means on %d tokens", state.epoch + 1, len(tokens))
+        _LOG.info("epoch %d: codebooks fitted by k-means on %d queries", state.epoch + 1, len(tokens))
 
     def _step_cell(self) -> TrainStep:
         quantized = self._state.quantized
@@ -159,12 +159,21 @@ class Trainer:
             self._steps[quantized] = step
         return self._steps[quantized]
 
+    def _codebook_monitor(self) -> CodebookMonitor:
+        if not self._has_codes:
+            return CodebookMonitor(1, 1)
+        return CodebookMonitor(self._network.quantizer.books, self._network.quantizer.codebook_size)
+
+    def _real_codes(self, codes: Tensor, weights: NDArray[np.float32]) -> NDArray[np.int32]:
+        """Codes (Q, K_u, M) of a batch -> (T, books) of its real queries; padding stands at the end."""
+        array: NDArray[np.int32] = codes.asnumpy()[: int(weights.sum())]
+        return array.reshape(-1, self._network.quantizer.books)
+
     def _train_epoch(self) -> dict[str, Any]:
         state, batches, config = self._state, self._parts.batches, self._config
         step = self._step_cell()
-        quantizer = config.model.quantizer
-        monitor = CodebookMonitor(quantizer.num_codebooks, quantizer.codebook_size)
         track = self._has_codes and state.quantized
+        monitor = self._codebook_monitor()
         title = f"epoch {state.epoch + 1}/{config.train.epochs}"
         progress = Progress(title, batches.steps_per_epoch, self._total_steps, state.step)
         sums, samples = np.zeros(3), 0
@@ -174,7 +183,7 @@ class Trainer:
             losses = [float(value.asnumpy()) for value in outputs[:3]]
             self._check_finite(losses[0])
             if track:
-                monitor.add(_real_codes(outputs[3], batch.weights))
+                monitor.add(self._real_codes(outputs[3], batch.weights))
             count = int(batch.weights.sum())
             sums, samples = sums + np.array(losses) * count, samples + count
             state.step += 1
@@ -249,12 +258,6 @@ class Trainer:
         load_into(path, parameters, [self._network, self._optimizer])
         self._state = LoopState(meta.epoch, meta.step, meta.quantized, metrics=meta.metrics, **meta.state)
         _LOG.info("resumed after epoch %d (step %d)", meta.epoch, meta.step)
-
-
-def _real_codes(codes: Tensor, weights: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Codes (T, M) of the real queries; padding stands at the end."""
-    array = codes.asnumpy()
-    return array[: len(array) * int(weights.sum()) // len(weights)]
 
 
 def _epoch_line(record: dict[str, Any], monitor: str) -> str:

@@ -36,7 +36,6 @@ class TrainStep(nn.Cell):
         self.optimizer = optimizer
         self.gradient_clip = gradient_clip
         self.moves_codebooks = loss.quantize and isinstance(loss.network, SparCode)
-        self.tokens_per_query = loss.network.num_tokens if self.moves_codebooks else 1
         self.gradients = ms.value_and_grad(loss, None, optimizer.parameters, has_aux=True)
 
     def construct(
@@ -58,9 +57,7 @@ class TrainStep(nn.Cell):
             gradients = ops.clip_by_global_norm(gradients, self.gradient_clip)
         total = ops.depend(total, self.optimizer(gradients))
         if self.moves_codebooks:
-            width = self.tokens_per_query
-            share = ops.broadcast_to(ops.expand_dims(weights, 1), (weights.shape[0], width)).reshape(-1)
-            counts = self.loss.network.quantizer.update(tokens, codes, share, restart_rows)
+            counts = self.loss.network.quantizer.update(tokens, codes, weights, restart_rows)
             total = ops.depend(total, counts)
         return total, softmax, commitment, codes
 
@@ -88,7 +85,7 @@ class StepInputs:
         sampler: candidate sampler.
         noise_shape: (layers, S, L, d) of the dropout noise; layers = 0 without dropout.
         codewords: number of codewords of all codebooks, 0 for models without.
-        tokens_per_query: K_u.
+        rows_per_query: rows of tokens that each codebook sees of a query; see ProductQuantizer.
         user_arrays: rows of every user feature, in input order.
     """
 
@@ -98,22 +95,22 @@ class StepInputs:
         sampler: CandidateSampler,
         noise_shape: tuple[int, int, int, int],
         codewords: int,
-        tokens_per_query: int,
+        rows_per_query: int,
         user_arrays: Sequence[np.ndarray],
     ) -> None:
         self._seed = seed
         self._sampler = sampler
         self._noise_shape = noise_shape if noise_shape[0] else (1, 1, 1, 1)
         self._codewords = max(codewords, 1)
-        self._tokens_per_query = tokens_per_query
+        self._rows_per_query = rows_per_query
         self._user_arrays = user_arrays
 
     def tensors(self, batch: QueryBatch, step: int) -> list[Tensor]:
         """Input tensors of one step, in the order of TrainStep.construct."""
         rng = np.random.default_rng([self._seed, STEP_STREAM, step])
         candidates, log_expected = self._sampler.draw(rng, batch.positives, batch.weights)
-        tokens = max(int((batch.weights > 0).sum()) * self._tokens_per_query, 1)
-        restart_rows = rng.integers(0, tokens, self._codewords, dtype=np.int32)
+        rows = max(int((batch.weights > 0).sum()) * self._rows_per_query, 1)
+        restart_rows = rng.integers(0, rows, self._codewords, dtype=np.int32)
         noise = rng.integers(0, 256, self._noise_shape, dtype=np.uint8)
         arrays = [
             restart_rows,

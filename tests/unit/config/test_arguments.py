@@ -33,7 +33,7 @@ def in_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
-    config = Config.model_validate({"model": {"token_size": 8}, "train": {"epochs": 3}, "eval": {"ks": [7]}})
+    config = Config.model_validate({"model": {"token_size": 16}, "train": {"epochs": 3}, "eval": {"ks": [7]}})
     directory = tmp_path / "run"
     directory.mkdir()
     (directory / "config.yaml").write_text(dump_config(config))
@@ -109,7 +109,7 @@ def test_what_does_not_change_the_model_may_be_set_after_training(run_dir: Path,
 
 
 @pytest.mark.parametrize(
-    "setting", ["model.token_size=16", "train.epochs=1", "seed=1", "data.max_history=3", "data={path: x}"]
+    "setting", ["model.token_size=8", "train.epochs=1", "seed=1", "data.max_history=3", "data={path: x}"]
 )
 def test_what_changes_the_model_is_refused_after_training(run_dir: Path, setting: str) -> None:
     with pytest.raises(ConfigError, match="would not be the trained model"):
@@ -117,7 +117,7 @@ def test_what_changes_the_model_is_refused_after_training(run_dir: Path, setting
 
 
 def test_eval_accepts_a_file_that_agrees_and_takes_its_open_settings(run_dir: Path, tmp_path: Path) -> None:
-    path = write(tmp_path / "same.yaml", "model: {token_size: 8}\nindex: {top_l: 9}\nseed: 4\n")
+    path = write(tmp_path / "same.yaml", "model: {token_size: 16}\nindex: {top_l: 9}\nseed: 4\n")
     config = parse_eval(["--run_dir", str(run_dir), "--config_path", str(path)]).config
     assert (config.index.top_l, config.eval.ks, config.seed, config.train.epochs) == (9, (7,), 0, 3)
     override = ["--set", "index.top_l=11"]
@@ -132,7 +132,7 @@ def test_eval_refuses_a_file_of_another_model_or_data(run_dir: Path, tmp_path: P
     with pytest.raises(ConfigError) as caught:
         parse_eval(["--run_dir", str(run_dir), "--config_path", str(path)])
     message = str(caught.value)
-    assert "data.max_history (50 there, 9 here), model.token_size (8 there, 32 here)" in message
+    assert "data.max_history (50 there, 9 here), model.token_size (16 there, 32 here)" in message
 
 
 def test_eval_refuses_a_directory_without_a_run(tmp_path: Path) -> None:

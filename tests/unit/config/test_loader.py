@@ -145,6 +145,18 @@ def test_further_faults_are_named(write) -> None:
             "divisible by model.quantizer.num_codeb",
         ),
         (["model.quantizer.codebook_size=4096", "model.quantizer.num_codebooks=4"], "posting lists"),
+        (
+            ["model.quantizer.codebook_size=4096", "model.quantizer.num_codebooks=2"],
+            "for each of 16 sets of codebooks, is 268435456, more than 16777216 posting lists",
+        ),
+        (
+            [
+                "model.quantizer.codebook_size=4097",
+                "model.quantizer.num_codebooks=2",
+                "model.quantizer.shared=true",
+            ],
+            "for each of 1 sets of codebooks, is 16785409",
+        ),
         (["data.source=movielens"], "data.path is required"),
         (["data.path=ratings.dat"], "data.source synthetic reads no files"),
         (["data.source=deezer", "data.path=d"], "data.protocol"),
@@ -168,8 +180,16 @@ def test_impossible_combinations_are_refused_naming_where_they_were_set(
     assert "(--set " in message
 
 
+def test_shared_codebooks_may_have_as_many_codes_as_lists(write) -> None:
+    """4096 ** 2 lists are the limit; with codebooks for each of 8 tokens there would be 8 times as many."""
+    settings = ["model.quantizer.codebook_size=4096", "model.quantizer.num_codebooks=2"]
+    config = load_config(write("seed: 0"), [*settings, "model.quantizer.shared=true"])
+    assert config.model.quantizer.shared
+    load_config(write("seed: 0"), [*settings, "model.name=all_to_all"])  # has no lists
+
+
 def test_an_impossible_combination_in_the_file_names_its_line(write) -> None:
-    message = refusal(write("seed: 1\nmodel:\n  token_size: 9\n"))
+    message = refusal(write("seed: 1\nmodel:\n  token_size: 9\n  quantizer:\n    num_codebooks: 2\n"))
     assert "model.token_size (" in message
     assert "line 3" in message
 
@@ -281,8 +301,9 @@ def test_round_trip(tmp_path_factory, name, path, rate, ks, seed, flag) -> None:
     assert config_differences(load_config(file), config) == []
 
 
-def test_sparsity_belongs_to_models_with_lists(tmp_path):
+@pytest.mark.parametrize("model", ["name: two_tower\n  signed_scores: false", "name: sparcode"])
+def test_sparsity_belongs_to_sparse_scores(tmp_path, model):
     path = tmp_path / "c.yaml"
-    path.write_text("model:\n  name: two_tower\n  sparsity_weight: 0.5\n")
+    path.write_text(f"model:\n  {model}\n  sparsity_weight: 0.5\n")
     with pytest.raises(ConfigError, match=r"model\.sparsity_weight"):
         load_config(path)

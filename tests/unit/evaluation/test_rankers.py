@@ -23,7 +23,7 @@ from sparcode.evaluation.rankers import (
 from sparcode.index import BuildOptions, build_index
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
-from sparcode.model.inference import CodeEncoder
+from sparcode.model.inference import TokenEncoder
 
 RANKERS = ["index", "exact", "vectors", "popularity"]
 
@@ -46,11 +46,9 @@ def bench() -> Bench:
     shape = DataShape(30, 3, (), (), {})
     towers = build_network(tiny_config({"model.name": "two_tower"}).model, shape)
     network = build_network(tiny_config().model, shape)
-    _, tokens = encode_queries(CodeEncoder(network), queries.history, (), 16)
-    network.quantizer.fit(tokens.reshape(-1, 4), 0)
-    built = build_index(
-        NetworkBlockScorer(network, 30), network.quantizer.codebook_array(), BuildOptions(prune="bias")
-    )
+    (tokens,) = encode_queries(TokenEncoder(network), queries.history, (), 16)
+    network.quantizer.fit(tokens, 0)
+    built = build_index(NetworkBlockScorer(network, 30), network.term_codebooks(), BuildOptions(prune="bias"))
     rankers: dict[str, Ranker] = {
         "index": IndexRanker(network, built.index, 16, 1),
         "exact": ExhaustiveRanker(towers, 30),

@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from sparcode.errors import ConfigError, UsageError
-from sparcode.index import BuildOptions, IndexBuildError, InvertedIndex, build_index, codewords_of_terms
+from sparcode.index import BuildOptions, IndexBuildError, InvertedIndex, build_index, tokens_of_terms
 
 RNG = np.random.default_rng(5)
-CODEBOOKS = RNG.standard_normal((2, 8, 3)).astype(np.float32)
+CODEBOOKS = RNG.standard_normal((4, 2, 4, 6)).astype(np.float32)  # S = 4, M = 2, N = 4: 64 terms
 
 
 class DotScorer:
@@ -49,7 +49,7 @@ def test_with_nothing_pruned_the_index_is_the_relu_of_the_scorer() -> None:
     for term in range(index.num_terms):
         items, scores = index.posting_list(term)
         dense[term, items] = scores
-    tokens = codewords_of_terms(CODEBOOKS, np.arange(64))
+    tokens = tokens_of_terms(CODEBOOKS, np.arange(64))
     expected = np.maximum(scorer.score_block(tokens, 1, 71), 0)
     np.testing.assert_array_equal(dense[:, 1:], expected)
     assert (dense[:, 0] == 0).all()
@@ -135,7 +135,7 @@ def test_codebooks_and_catalogue_are_checked() -> None:
         ({"extra_bias": float("nan")}, "index.extra_bias"),
         ({"density": 0.0}, "index.density"),
         ({"density": 1.5}, "index.density"),
-        ({"top_l": 0}, "index.top_l"),
+        ({"top_l": -1}, "index.top_l"),
         ({"block_terms": 0}, "index.block_terms"),
         ({"block_items": -1}, "index.block_items"),
     ],

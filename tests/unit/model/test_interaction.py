@@ -7,13 +7,24 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from sparcode.model.interaction import AttentionScorer, GatedScorer, InteractionScorer, MLPScorer
+from sparcode.model.interaction import (
+    AttentionScorer,
+    DotScorer,
+    GatedScorer,
+    InteractionScorer,
+    LowRankScorer,
+    MLPScorer,
+)
 from sparcode.model.interaction.base import relu_sum
 
-D, WIDTH, H, DOT, HEADS = 4, 3, 6, 5, 2
+D, H, HEADS = 4, 6, 2
 QUERIES, TOKENS, ITEMS = 3, 2, 3
 
 CASES = [
+    ("dot", 1, 1),
+    ("dot", 1, 3),
+    ("low_rank", 1, 1),
+    ("low_rank", 1, 3),
     *[(kind, layers, count) for kind in ("mlp", "gated") for layers in (1, 2) for count in (1, 3)],
     ("attention", 1, 1),
     ("attention", 1, 3),
@@ -21,11 +32,24 @@ CASES = [
 
 
 def make_scorer(kind: str, layers: int, count: int) -> InteractionScorer:
+    if kind == "dot":
+        return DotScorer()
+    if kind == "low_rank":
+        return _with_output(LowRankScorer(D, count, H))
     if kind == "mlp":
-        return MLPScorer(D, count * WIDTH, H, layers)
+        return MLPScorer(D, count * D, H, layers)
     if kind == "gated":
-        return GatedScorer(D, count * WIDTH, DOT, H, layers)
-    return AttentionScorer(D, WIDTH, count, H, HEADS)
+        return _with_output(GatedScorer(D, count, H, layers))
+    return AttentionScorer(D, D, count, H, HEADS)
+
+
+def _with_output(scorer: GatedScorer | LowRankScorer) -> InteractionScorer:
+    """Output weights that count: they start at zero."""
+    rng = np.random.default_rng(9)
+    layer = scorer.output if isinstance(scorer, GatedScorer) else scorer.item_output
+    for parameter in layer.get_parameters():
+        parameter.set_data(Tensor(rng.normal(size=parameter.shape).astype(np.float32)))
+    return scorer
 
 
 class All(nn.Cell):
@@ -77,13 +101,23 @@ def relu(x: np.ndarray) -> np.ndarray:
 
 
 def reference(scorer: InteractionScorer, token: np.ndarray, item_tokens: np.ndarray) -> float:
-    """Score of one token (D,) and one item (K_i, d), from the definition."""
+    """Score of one token (d,) and one item (K_i, d), from the definition."""
+    if isinstance(scorer, LowRankScorer):
+        return _low_rank(scorer, token, item_tokens)
+    if isinstance(scorer, DotScorer):
+        return float(token @ item_tokens.sum(0))
     if isinstance(scorer, MLPScorer):
         return _mlp(scorer, token, item_tokens)
     if isinstance(scorer, GatedScorer):
         return _gated(scorer, token, item_tokens)
     assert isinstance(scorer, AttentionScorer)
     return _attention(scorer, token, item_tokens)
+
+
+def _low_rank(scorer: LowRankScorer, token: np.ndarray, item_tokens: np.ndarray) -> float:
+    phi = relu(dense(scorer.token_hidden, token))
+    psi = dense(scorer.item_output, relu(dense(scorer.item_hidden, item_tokens.ravel())))
+    return float(token @ item_tokens.sum(0) + phi @ psi)
 
 
 def _mlp(scorer: MLPScorer, token: np.ndarray, item_tokens: np.ndarray) -> float:
@@ -96,14 +130,12 @@ def _mlp(scorer: MLPScorer, token: np.ndarray, item_tokens: np.ndarray) -> float
 
 def _gated(scorer: GatedScorer, token: np.ndarray, item_tokens: np.ndarray) -> float:
     flat = item_tokens.ravel()
-    own = dense(scorer.from_token, token)
-    hidden = relu(own + dense(scorer.from_item, flat))
+    hidden = relu(dense(scorer.from_token, token) + dense(scorer.from_item, flat))
     for layer in scorer.deeper:
         hidden = relu(dense(layer, hidden))
     gate = 1 / (1 + np.exp(-dense(scorer.gate, token)))
-    weights = dense(scorer.output, relu(own))
-    dot = dense(scorer.token_dot, token) @ dense(scorer.item_dot, flat)
-    return float(dot + (gate * weights * hidden).sum())
+    weights = dense(scorer.output, token)
+    return float(token @ item_tokens.sum(0) + (gate * weights * hidden).sum())
 
 
 def _attention(scorer: AttentionScorer, token: np.ndarray, item_tokens: np.ndarray) -> float:
@@ -123,7 +155,7 @@ def _attention(scorer: AttentionScorer, token: np.ndarray, item_tokens: np.ndarr
 def inputs(count: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     tokens = rng.normal(size=(QUERIES, TOKENS, D)).astype(np.float32)
-    return tokens, rng.normal(size=(ITEMS, count, WIDTH)).astype(np.float32)
+    return tokens, rng.normal(size=(ITEMS, count, D)).astype(np.float32)
 
 
 @pytest.mark.parametrize(("kind", "layers", "count"), CASES)
@@ -156,6 +188,16 @@ def test_the_fast_formula_has_the_gradients_of_the_plain_one(kind: str) -> None:
         assert len(one) == len(other)
         for mine, theirs in zip(one, other, strict=True):
             np.testing.assert_allclose(mine.asnumpy(), theirs.asnumpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "scorer", [GatedScorer(D, 3, H, 1), GatedScorer(D, 3, H, 2), LowRankScorer(D, 3, H)], ids=str
+)
+def test_some_untrained_scorers_are_the_dot_product(scorer: InteractionScorer) -> None:
+    tokens, items = inputs(3)
+    parts = [Tensor(part) for part in (tokens, items)]
+    for gated, dot in zip(All(scorer)(*parts), All(DotScorer())(*parts), strict=True):
+        np.testing.assert_allclose(gated.asnumpy(), dot.asnumpy(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("rows", [1, 4])

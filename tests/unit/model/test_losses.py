@@ -135,7 +135,7 @@ def test_full_negatives_are_the_exact_cross_entropy(name: str) -> None:
 
 def test_padded_queries_change_nothing_but_the_divisor_of_real_ones() -> None:
     loss = make_loss("sparcode", quantize=True)
-    tokens = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    tokens = np.random.default_rng(0).normal(size=(20, 3, 4)).astype(np.float32)
     loss.network.quantizer.fit(tokens, 0)
     candidates = np.arange(1, 9, dtype=np.int32)
     batch = batch_of(candidates, np.zeros(8, np.float32))
@@ -148,9 +148,9 @@ def test_padded_queries_change_nothing_but_the_divisor_of_real_ones() -> None:
     assert (outputs[3] != again[3]).any()  # it did look elsewhere
     total, softmax, commitment = outputs[:3]
     np.testing.assert_allclose(total, softmax + 0.25 * commitment, rtol=1e-6)
-    books = loss.network.quantizer.codebook_array()
-    tokens_seen, codes = outputs[3][:15], outputs[4][:15]
-    quantized = np.concatenate([books[0][codes[:, 0]], books[1][codes[:, 1]]], 1)
+    books = loss.network.quantizer.codebook_array()  # (3, 2, 4, 2)
+    tokens_seen, codes = outputs[3][:5], outputs[4][:5]  # the sixth query is padding
+    quantized = np.concatenate([books[np.arange(3), book, codes[..., book]] for book in range(2)], -1)
     np.testing.assert_allclose(commitment, ((tokens_seen - quantized) ** 2).mean(), rtol=1e-4)
 
 
@@ -162,7 +162,7 @@ def test_all_padding_gives_zero_and_not_nan() -> None:
 
 
 def test_sparsity_is_the_mean_score_of_a_token_and_a_candidate() -> None:
-    loss = make_loss("all_to_all", **{"model.sparsity_weight": 0.5})
+    loss = make_loss("all_to_all", **{"model.sparsity_weight": 0.5, "model.signed_scores": False})
     everything = np.arange(1, 31, dtype=np.int32)
     batch = batch_of(everything, np.zeros(30, np.float32))
     total, softmax, *_ = (part.asnumpy() for part in loss(*batch))

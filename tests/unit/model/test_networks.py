@@ -10,15 +10,16 @@ import pytest
 from mindspore import Tensor, nn
 
 from helpers import tiny_config, tiny_dataset
+from sparcode.index import tokens_of_terms
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import (
     CodeEncoder,
     QueryScores,
+    TokenEncoder,
     TokenItemScorer,
     VectorEncoder,
     VectorItemScorer,
 )
-from sparcode.model.tokenizer import Tokenizer
 
 MODELS = ["two_tower", "all_to_all", "sparcode"]
 DATASET = tiny_dataset()
@@ -31,8 +32,26 @@ def make_network(name: str, **values: Any) -> Any:
     shape = DataShape(30, 6, DATASET.item_features, DATASET.user_features, DATASET.item_arrays)
     network = build_network(config.model, shape)
     if name == "sparcode":
-        network.quantizer.fit(np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32), 0)
+        sizes = (20, 3, config.model.token_size)
+        network.quantizer.fit(np.random.default_rng(0).normal(size=sizes).astype(np.float32), 0)
     return network
+
+
+def spread(network: Any) -> Any:
+    """The network with other scorer weights than at the start, where some scorers are dot products."""
+    rng = np.random.default_rng(7)
+    for parameter in network.scorer.trainable_params():
+        shift = rng.normal(0, 0.3, parameter.shape).astype(np.float32)
+        parameter.set_data(Tensor(parameter.asnumpy() + shift))
+    return network
+
+
+def copy_weights(source: Any, target: Any) -> None:
+    """Set every parameter of the target that the source has too."""
+    mine = {parameter.name: parameter for parameter in target.get_parameters()}
+    for parameter in source.get_parameters():
+        if parameter.name in mine:
+            mine[parameter.name].set_data(Tensor(parameter.asnumpy()))
 
 
 def query_inputs() -> list[Tensor]:
@@ -80,23 +99,32 @@ def test_aligned_is_the_diagonal_of_cross_and_training_scores_what_is_served(mod
 def test_before_quantization_sparcode_is_the_all_to_all_model() -> None:
     unquantized = Scores(make_network("sparcode"), quantize=False)
     reference = Scores(make_network("all_to_all"), quantize=False)
-    mine = dict(reference.network.parameters_and_names())
-    for key, parameter in unquantized.network.parameters_and_names():
-        if key in mine:
-            mine[key].set_data(Tensor(parameter.asnumpy()))
+    copy_weights(unquantized.network, reference.network)
     inputs = [Tensor(IDS), *query_inputs()]
     found = unquantized(*inputs)
     np.testing.assert_allclose(found[2].asnumpy(), reference(*inputs)[2].asnumpy(), rtol=1e-5)
     assert np.abs(found[2].asnumpy() - found[0].asnumpy()).max() > 1e-3  # quantization does change scores
 
 
-def test_the_sparse_score_by_definition() -> None:
-    """y(q, i) = sum_k relu(E(z_q^k, i) + b), put together from the two graphs that are exported."""
-    network = make_network("sparcode", **{"model.score_bias": 0.05})
+@pytest.mark.parametrize("signed", [False, True], ids=["relu", "signed"])
+@pytest.mark.parametrize(
+    ("scorer_name", "shared"),
+    [("gated", False), ("gated", True), ("dot", False), ("low_rank", False)],
+    ids=str,
+)
+def test_the_score_by_definition(scorer_name: str, shared: bool, signed: bool) -> None:
+    """sum_k relu(E(x_k, i) + b) or sum_k E(x_k, i), put together from the two graphs that are exported."""
+    values = {
+        "model.signed_scores": signed,
+        "model.score_bias": 0.05,
+        "model.scorer.name": scorer_name,
+        "model.quantizer.shared": shared,
+    }
+    network = spread(make_network("sparcode", **values))
     terms, tokens = (part.asnumpy() for part in CodeEncoder(network)(*query_inputs()))
-    assert (terms.shape, terms.dtype, tokens.shape) == ((4, 3), np.int32, (4, 3, 4))
-    books = network.quantizer.codebook_array()
-    quantized = np.concatenate([books[0][terms.ravel() // 4], books[1][terms.ravel() % 4]], 1)
+    assert (terms.shape, terms.dtype, tokens.shape) == ((4, 3), np.int32, (4, 3, 8))
+    assert (terms // 16 == (0 if shared else np.arange(3))).all()
+    quantized = tokens_of_terms(network.term_codebooks(), terms.ravel())  # (Q * K_u, d)
     scorer = TokenItemScorer(network)
     pair = scorer(Tensor(quantized), Tensor(IDS), *item_rows()).asnumpy().reshape(4, 3, 4)
     assert (pair < 0).any()
@@ -104,17 +132,19 @@ def test_the_sparse_score_by_definition() -> None:
     parts = network.stored_item_part(Tensor(IDS))
     inputs = query_inputs()
     found = QueryScores(network)(inputs[0], parts, *inputs[1:]).asnumpy()
-    np.testing.assert_allclose(found, np.maximum(pair, 0).sum(1), rtol=1e-4, atol=1e-5)
+    least = -np.inf if signed else 0.0
+    np.testing.assert_allclose(found, np.maximum(pair, least).sum(1), rtol=1e-4, atol=1e-5)
     unquantized = QueryScores(network, quantize=False)(inputs[0], parts, *inputs[1:]).asnumpy()
-    raw = scorer(Tensor(tokens.reshape(-1, 4)), Tensor(IDS), *item_rows()).asnumpy().reshape(4, 3, 4)
-    np.testing.assert_allclose(unquantized, np.maximum(raw, 0).sum(1), rtol=1e-4, atol=1e-5)
+    raw = scorer(Tensor(tokens.reshape(-1, 8)), Tensor(IDS), *item_rows()).asnumpy().reshape(4, 3, 4)
+    np.testing.assert_allclose(unquantized, np.maximum(raw, least).sum(1), rtol=1e-4, atol=1e-5)
 
 
 def test_the_bias_shifts_every_pair() -> None:
-    tokens = np.random.default_rng(4).normal(size=(5, 4)).astype(np.float32)
+    tokens = np.random.default_rng(4).normal(size=(5, 8)).astype(np.float32)
     found = []
     for bias in (0.0, 1.5):
-        network = make_network("all_to_all", **{"model.score_bias": bias})
+        values = {"model.signed_scores": False, "model.score_bias": bias}
+        network = make_network("all_to_all", **values)
         found.append(TokenItemScorer(network)(Tensor(tokens), Tensor(IDS), *item_rows()).asnumpy())
     np.testing.assert_allclose(found[1] - found[0], 1.5, atol=1e-5)
 
@@ -127,14 +157,58 @@ def test_the_two_tower_is_one_dot_product() -> None:
     np.testing.assert_allclose(found, vectors.asnumpy() @ items.T, rtol=1e-4, atol=1e-5)
 
 
-def test_tokens_are_normalised_linear_maps(mode: str) -> None:
-    tokenizer = Tokenizer(8, 3, 4)
-    queries = np.random.default_rng(5).normal(size=(2, 8)).astype(np.float32)
-    found = tokenizer(Tensor(queries)).asnumpy()
-    linear = queries @ tokenizer.project.weight.asnumpy().T + tokenizer.project.bias.asnumpy()
-    tokens = linear.reshape(2, 3, 4)
-    centred = tokens - tokens.mean(-1, keepdims=True)
-    np.testing.assert_allclose(found, centred / tokens.std(-1, keepdims=True), rtol=1e-3, atol=1e-4)
+def as_two_tower(values: dict[str, Any]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Scores (Q, C) of untrained networks less K_u * b, and those of the two-tower with the same weights."""
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    rival = make_network("two_tower")
+    inputs = query_inputs()
+    scores = {}
+    for name in ("all_to_all", "sparcode"):
+        network = make_network(name, **values, **{"model.score_bias": 40.0})
+        shift = 0.0 if values.get("model.signed_scores", True) else 3 * 40.0
+        copy_weights(rival, network)
+        if name == "sparcode":  # as many codewords as queries: none of them loses anything
+            tokens = TokenEncoder(network)(*inputs).asnumpy()
+            network.quantizer.fit(tokens, 0)
+        parts = network.stored_item_part(Tensor(np.arange(1, 31, dtype=np.int32)))
+        found = QueryScores(network)(inputs[0], parts, *inputs[1:]).asnumpy()
+        assert found.shape == (4, 30)
+        scores[name] = found.astype(np.float64) - shift
+    vectors = VectorEncoder(rival)(*inputs).asnumpy()
+    items = rival.stored_item_part(Tensor(np.arange(1, 31, dtype=np.int32))).asnumpy()
+    return scores, vectors @ items.T
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["relu", "signed"])
+@pytest.mark.parametrize("scorer", ["dot", "gated", "low_rank"])
+@pytest.mark.parametrize("token_size", [3, 4], ids=["K*D-above-d", "K*D-well-above-d"])
+def test_with_every_pair_active_untrained_networks_are_the_two_tower(
+    scorer: str, token_size: int, signed: bool
+) -> None:
+    """Signed scores, or a bias that keeps all positive: sum_k <x_k, v>, and the tokens hold the query."""
+    values = {
+        "model.signed_scores": signed,
+        "model.scorer.name": scorer,
+        "model.token_size": token_size,
+        "model.quantizer.num_codebooks": 1,
+        "model.quantizer.codebook_size": 4,
+    }
+    scores, products = as_two_tower(values)
+    np.testing.assert_allclose(scores["all_to_all"], products, atol=1e-4)
+    # k-means starts from slightly shifted points: equal up to the shift
+    np.testing.assert_allclose(scores["sparcode"], products, atol=0.02)
+    for name in scores:
+        np.testing.assert_array_equal(scores[name].argmax(1), products.argmax(1))
+    assert products.std() > 0.5
+
+
+def test_fewer_codewords_than_queries_do_change_the_scores() -> None:
+    """Self-test: the comparison above notices quantization, and a part of the query that no token holds."""
+    values = {"model.scorer.name": "dot", "model.quantizer.num_codebooks": 1}
+    scores, products = as_two_tower({**values, "model.quantizer.codebook_size": 2})
+    assert np.abs(scores["sparcode"] - products).max() > 0.1
+    narrow, products = as_two_tower({**values, "model.token_size": 2, "model.quantizer.codebook_size": 4})
+    assert np.abs(narrow["all_to_all"] - products).max() > 0.1
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -146,7 +220,7 @@ def test_features_can_be_left_out(name: str) -> None:
     assert names < with_features
 
 
-@pytest.mark.parametrize("scorer", ["mlp", "gated", "attention"])
+@pytest.mark.parametrize("scorer", ["dot", "low_rank", "mlp", "gated", "attention"])
 def test_parameter_names_are_unique(scorer: str) -> None:
     parameters = list(make_network("sparcode", **{"model.scorer.name": scorer}).get_parameters())
     assert len({parameter.name for parameter in parameters}) == len(parameters)

@@ -63,25 +63,33 @@ def test_a_bundle_holds_the_files_of_the_format_and_nothing_else(case: Case) -> 
     assert all((exported(case).path / name).stat().st_mode & 0o044 == 0o044 for name in files)
 
 
-def test_the_manifest_states_what_the_bundle_is() -> None:
-    manifest = open_bundle(exported(SPARCODE).path).manifest
+@pytest.mark.parametrize("shared", [False, True], ids=["slots", "shared"])
+def test_the_manifest_states_what_the_bundle_is(shared: bool) -> None:
+    bundle = open_bundle(exported(Case(shared=shared)).path)
+    manifest = bundle.manifest
     assert (manifest.model, manifest.num_items, manifest.history_length) == ("sparcode", 20, 5)
     assert manifest.dataset == {"name": "tiny", "fingerprint": "0" * 64}
     assert manifest.codes == {
         "num_query_tokens": 3,
-        "token_size": 4,
+        "token_size": 8,
+        "num_slots": 1 if shared else 3,
         "num_codebooks": 2,
         "codebook_size": 4,
-        "num_terms": 16,
+        "num_terms": 16 if shared else 48,
     }
+    assert bundle.codebooks is not None
+    assert (bundle.codebooks.shape, bundle.codebooks.dtype) == ((1 if shared else 3, 2, 4, 8), np.float32)
+    assert bundle.index is not None
+    assert bundle.index.num_terms == manifest.codes["num_terms"]
     assert [spec.name for spec in manifest.encoder.inputs] == [
         "history",
         "user:age",
         "user:tags",
         "user:profile",
     ]
+    assert [spec.shape for spec in manifest.encoder.outputs] == [(None, 3), (None, 3, 8)]
     assert [spec.shape for spec in manifest.scorer.inputs] == [
-        (None, 4),
+        (None, 8),
         (None,),
         (None, 2),
         (None,),
@@ -178,7 +186,7 @@ def test_an_index_of_another_size_is_refused_although_it_claims_the_bundle(tmp_p
     index = InvertedIndex.from_postings([0, 1], [3], np.float32([1.0]), num_items=20, metadata=metadata)
     index.save(bundle / "index")
     reseal(bundle)
-    with pytest.raises(BundleError, match=r"num_terms 16.*num_terms 1,"):
+    with pytest.raises(BundleError, match=r"num_terms 48.*num_terms 1,"):
         open_bundle(bundle)
 
 

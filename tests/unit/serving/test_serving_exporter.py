@@ -108,8 +108,9 @@ def test_an_index_of_an_older_model_is_noticed(tmp_path: Path) -> None:
         export_bundle(replace(request, index=stale, output=tmp_path / "bundle"))
 
 
-def test_pruning_that_shifts_whole_lists_is_accepted() -> None:
-    report = exported(Case(prune="top_l")).report
+@pytest.mark.parametrize("signed", [False, True], ids=["relu", "signed"])
+def test_pruning_that_shifts_whole_lists_is_accepted(signed: bool) -> None:
+    report = exported(Case(prune="top_l", signed=signed)).report
     assert 0 <= report.verification.index_error < 1e-5
     assert report.verification.num_queries == 4  # the users with test targets
 
@@ -136,11 +137,11 @@ def test_an_all_to_all_model_is_refused(tmp_path: Path) -> None:
     ("changes", "error", "message"),
     [
         ({"index": None}, UsageError, "needs its index"),
-        ({"codebooks": np.zeros((2, 4, 2), np.float32)}, BundleError, "codebooks are not those"),
+        ({"codebooks": np.zeros((3, 2, 4, 8), np.float32)}, BundleError, "codebooks are not those"),
         (
             {"index": InvertedIndex.from_postings([0, 0], [], np.float32([]), num_items=20)},
             BundleError,
-            "index is not that of the network; expected 16 terms",
+            "index is not that of the network; expected 48 terms",
         ),
         ({"config": make_config(Case(features=False))}, BundleError, "differ in user features"),
     ],

@@ -237,7 +237,7 @@ def trainer(config: Config, run_dir: Path, values: list[float]) -> Trainer:
         batches,
         assembly._step_inputs(config, dataset, network, batches),
         lambda quantized: {"ndcg@10": next(scripted)},
-        lambda: np.repeat([[0.0], [100.0], [200.0], [300.0]], 4, 1).astype(np.float32),
+        lambda: np.repeat([0.0, 100.0, 200.0, 300.0], 3 * 4).reshape(4, 3, 4).astype(np.float32),
         dataset.fingerprint,
     )
     return Trainer(config, parts, run_dir)
@@ -298,7 +298,7 @@ def test_the_best_value_is_forgotten_at_the_border_and_collapse_is_warned_about(
     assert best.epoch == 2
     assert records(tmp_path)[1]["codebook"] == {"usage": 0.25, "perplexity": pytest.approx(1.0)}
     assert "codebook collapse: only 25 % of the codewords are used" in caplog.text
-    assert "epoch 2: codebooks fitted by k-means on 4 tokens" in caplog.text
+    assert "epoch 2: codebooks fitted by k-means on 4 queries" in caplog.text
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])

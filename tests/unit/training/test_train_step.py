@@ -9,6 +9,7 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 import pytest
+from mindspore import Tensor
 
 from helpers import tiny_config, tiny_dataset
 from sparcode import assembly
@@ -16,7 +17,7 @@ from sparcode.config.schema import Config
 from sparcode.data.batching import BatchOptions, BatchSource, make_batches
 from sparcode.evaluation.queries import encode_queries
 from sparcode.model.factory import build_network
-from sparcode.model.inference import CodeEncoder
+from sparcode.model.inference import CodeEncoder, TokenEncoder
 from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.sparcode import SparCode
 from sparcode.training.step import StepInputs, TrainStep, make_optimizer, set_learning_rate
@@ -79,7 +80,11 @@ def _loss(config: Config, network: Any, batches: BatchSource, quantize: bool) ->
         pytest.param(
             {"train.gradient_clip": 0.1, "train.loss.negatives": "mixed"}, False, id="pairs-clipped"
         ),
-        pytest.param({"model.encoder.name": "sasrec", "model.encoder.dropout": 0.25}, True, id="dropout"),
+        pytest.param(
+            {"model.encoder.name": "sasrec", "model.encoder.dropout": 0.25, "model.quantizer.shared": True},
+            True,
+            id="dropout-shared",
+        ),
         pytest.param({"model.encoder.name": "gru4rec", "model.scorer.name": "attention"}, True, id="gru"),
     ],
 )
@@ -101,9 +106,18 @@ def test_compiled_and_eager_steps_are_equal(values: dict[str, Any], ordered: boo
     assert compiled[0][0] != compiled[1][0]
 
 
-def test_a_step_moves_every_weight_and_the_codebooks_by_ema_alone() -> None:
-    values = {"train.loss.negatives": "full", "model.quantizer.restart_threshold": 0.0}
+@pytest.mark.parametrize("shared", [False, True], ids=["slots", "shared"])
+def test_a_step_moves_every_weight_and_the_codebooks_by_ema_alone(shared: bool) -> None:
+    values = {
+        "train.loss.negatives": "full",
+        "model.quantizer.restart_threshold": 0.0,
+        "model.quantizer.shared": shared,
+        "model.scorer.name": "gated",
+    }
     bench = make_bench(values, quantize=True)
+    # zero output weights, as at the start, keep gradients from the layers below
+    output = bench.network.scorer.output.weight
+    output.set_data(Tensor(np.random.default_rng(3).normal(size=output.shape).astype(np.float32)))
     before = {part.name: part.asnumpy().copy() for part in bench.network.get_parameters()}
     quantizer = bench.network.quantizer
     list(bench.run(1))
@@ -111,9 +125,10 @@ def test_a_step_moves_every_weight_and_the_codebooks_by_ema_alone() -> None:
         assert (parameter.asnumpy() != before[parameter.name]).any(), parameter.name
     counts = quantizer.ema_counts.asnumpy()
     batch = next(iter(bench.batches.epoch(0)))
-    tokens = batch.weights.sum() * bench.network.num_tokens
-    grown = 0.99 * before["quantizer.ema_counts"].reshape(2, 4).sum(1) + 0.01 * tokens
-    np.testing.assert_allclose(counts.reshape(2, 4).sum(1), grown, rtol=1e-5)
+    tokens = batch.weights.sum() * (3 if shared else 1)  # of each codebook
+    grown = 0.99 * before["quantizer.ema_counts"].reshape(-1, 4).sum(1) + 0.01 * tokens
+    assert len(grown) == (2 if shared else 6)
+    np.testing.assert_allclose(counts.reshape(-1, 4).sum(1), grown, rtol=1e-5)
     np.testing.assert_allclose(
         quantizer.codebooks.asnumpy(), quantizer.ema_sums.asnumpy() / counts[:, None], rtol=1e-3
     )
@@ -139,8 +154,14 @@ def test_the_learning_rate_of_the_loop_is_the_optimizers() -> None:
     assert 0.05 < moved < 0.3  # Adam moves by about the learning rate
 
 
-def test_the_random_numbers_of_a_step_depend_on_seed_and_step_alone() -> None:
-    bench = make_bench({"model.encoder.name": "sasrec", "model.encoder.dropout": 0.5}, quantize=False)
+@pytest.mark.parametrize("shared", [False, True], ids=["slots", "shared"])
+def test_the_random_numbers_of_a_step_depend_on_seed_and_step_alone(shared: bool) -> None:
+    values = {
+        "model.encoder.name": "sasrec",
+        "model.encoder.dropout": 0.5,
+        "model.quantizer.shared": shared,
+    }
+    bench = make_bench(values, quantize=False)
     batch = next(iter(bench.batches.epoch(0)))
 
     def arrays(step: int) -> list[np.ndarray]:
@@ -154,8 +175,10 @@ def test_the_random_numbers_of_a_step_depend_on_seed_and_step_alone() -> None:
     assert first[7].shape == (3, 16, 6, 8)
     assert first[7].dtype == np.uint8
     restart_rows = first[0]
-    assert restart_rows.shape == (8,)
-    assert restart_rows.max() < int(batch.weights.sum()) * 3
+    assert restart_rows.shape == ((8,) if shared else (24,))
+    rows = int(batch.weights.sum()) * (3 if shared else 1)
+    drawn = np.concatenate([arrays(step)[0] for step in range(400)])
+    assert (drawn.min(), drawn.max()) == (0, rows - 1)
 
 
 @pytest.mark.parametrize("encoder", ["dnn", "gru4rec", "sasrec"])
@@ -187,8 +210,10 @@ def test_encoded_training_histories_are_what_the_codebooks_are_fitted_on() -> No
     tokens = assembly._sample_tokens(config, dataset, network, batches)
     assert isinstance(network, SparCode)
     histories = sum(int(batch.history.any(1).sum()) for batch in batches.epoch(0))
-    assert tokens.shape == (histories * network.num_tokens, 4)
+    assert tokens.shape == (histories, 3, 4)
     first = next(iter(batches.epoch(0)))
     arrays = [dataset.user_arrays[spec.name][first.users] for spec in dataset.user_features]
-    _, expected = encode_queries(CodeEncoder(network), first.history, arrays, 16)
-    np.testing.assert_allclose(tokens[: 16 * 3], expected.reshape(-1, 4), rtol=1e-5)
+    (expected,) = encode_queries(TokenEncoder(network), first.history, arrays, 16)
+    np.testing.assert_allclose(tokens[:16], expected, rtol=1e-5)
+    _, lifted = encode_queries(CodeEncoder(network), first.history, arrays, 16)
+    np.testing.assert_allclose(network.lift(Tensor(expected)).asnumpy(), lifted, rtol=1e-4, atol=1e-5)

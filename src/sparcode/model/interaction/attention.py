@@ -34,7 +34,7 @@ class AttentionScorer(InteractionScorer):
     the mixing is done per pair.
 
     Args:
-        token_size: D.
+        token_size: width of a token, d.
         item_width: width d of one item token.
         num_item_tokens: K_i.
         hidden_size: width H of the entries, divisible by num_heads.
@@ -57,7 +57,7 @@ class AttentionScorer(InteractionScorer):
         self.output = nn.Dense(hidden_size, 1)
 
     def token_part(self, tokens: Tensor) -> Tensor:
-        """(..., D) -> (..., 4 H): entry, query, key, value."""
+        """(..., d) -> (..., 4 H): entry, query, key, value."""
         entry = self.token_entry(tokens)
         return ops.concat((entry, self.query_key_value(entry)), -1)
 

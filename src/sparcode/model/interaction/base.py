@@ -9,10 +9,13 @@ class InteractionScorer(nn.Cell):
     """Scores (token, item) pairs with a network of any kind.
 
     A scorer is cut in three, so that whatever depends on one side alone is computed once:
-        token_part: tokens (..., D) -> (..., P_t)
+        token_part: lifted tokens (..., d) -> (..., P_t)
         item_part: item tokens (C, K_i, d) -> (C, P_i)
         combine: token parts (..., P_t) and item parts (..., P_i), broadcast against each other -> (...)
     """
+
+    bilinear = False
+    """Whether scores are dot products of token part and item part, so that tokens may be added up first."""
 
     def token_part(self, tokens: Tensor) -> Tensor:
         raise NotImplementedError

@@ -13,7 +13,7 @@ class MLPScorer(InteractionScorer):
     The first layer is a sum of a token part and an item part: W [z ; v] + c = (W_z z + c) + W_v v.
 
     Args:
-        token_size: D.
+        token_size: width of a token, d.
         item_size: width of all item tokens together, K_i * d.
         hidden_size: width H of the hidden layers.
         num_layers: number of hidden layers.
