@@ -23,7 +23,7 @@ case "${1:-}" in
         settings=(
             --set data.synthetic.num_users=1500 --set data.synthetic.num_items=400
             --set data.synthetic.num_categories=10 --set data.synthetic.num_styles=10
-            --set train.epochs=16 --set train.validate_every=4 --set index.top_l=400
+            --set train.epochs=16 --set train.validate_every=4
         )
         ;;
     -h | --help)
