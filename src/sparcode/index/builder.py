@@ -41,7 +41,7 @@ class BlockScorer(Protocol):
         """Items of the catalogue; their internal ids are 1 .. num_items."""
 
     def score_block(self, tokens: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
-        """Scores ``E(token, item) + score_bias`` before the relu.
+        """Scores of tokens and items: what a posting list holds, before anything is pruned.
 
         Args:
             tokens: (T, d) float32, see ``codes.tokens_of_terms``.

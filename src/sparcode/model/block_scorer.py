@@ -41,7 +41,7 @@ class ItemPartTable:
 
 
 class NetworkBlockScorer:
-    """E(token, item) + b before the ReLU, for the index builder (its ``BlockScorer``).
+    """Scores of pairs of token and item, for the index builder (its ``BlockScorer``).
 
     The item part is computed once per item; the token part once per block of tokens.
 

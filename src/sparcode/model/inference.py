@@ -48,7 +48,7 @@ class TokenEncoder(nn.Cell):
 
 
 class TokenItemScorer(nn.Cell):
-    """lifted tokens (T, d), item ids (C,) and item feature rows -> E + b before the ReLU, (T, C) float32."""
+    """lifted tokens (T, d), item ids (C,), item feature rows -> (T, C), see AllToAll.token_scores."""
 
     def __init__(self, network: AllToAll) -> None:
         super().__init__(auto_prefix=False)
@@ -82,7 +82,7 @@ class ItemParts(nn.Cell):
 
 
 class TokenBlock(nn.Cell):
-    """lifted tokens (T, d), item parts (C, P_i) -> E + b before the ReLU, (T, C): the builder's work."""
+    """lifted tokens (T, d) and item parts (C, P_i) -> token scores (T, C): the builder's inner loop."""
 
     def __init__(self, network: AllToAll) -> None:
         super().__init__(auto_prefix=False)

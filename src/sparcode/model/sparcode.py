@@ -15,7 +15,7 @@ from sparcode.model.quantizer import ProductQuantizer
 
 
 class SparCode(AllToAll):
-    """score(q, i) = sum_k relu(E(x_k, i) + b), with x_k the lifted quantized tokens.
+    """As AllToAll, with x_k the lifted quantized tokens, of which there are S * N ** M in all.
 
     Args:
         quantizer: code assignment; the others as in AllToAll.

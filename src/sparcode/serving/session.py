@@ -146,7 +146,7 @@ class ScorerSession:
             item_ids: (C,) int32 internal item ids in [0, I].
 
         Returns:
-            (T, C) float32: E + b before the ReLU for sparcode, dot products for two_tower.
+            (T, C) float32: what ``AllToAll.token_scores`` gives for sparcode, dot products for two_tower.
 
         Raises:
             UsageError: an array of another type or shape, or an item id out of range.

@@ -8,7 +8,7 @@ from sparcode.model.interaction.base import InteractionScorer
 
 
 class DotScorer(InteractionScorer):
-    """E(z, i) = <z, v>, with v the item vector: nothing but the ReLU tells the model from a two-tower."""
+    """E(z, i) = <z, v>, with v the item vector: a two-tower but for quantization and unsigned scores."""
 
     bilinear = True
 
