@@ -26,7 +26,6 @@ model:
   embedding_size: 16
   num_query_tokens: 4
   token_size: 8
-  score_bias: 2.0
   encoder: {hidden_size: 32}
   quantizer: {codebook_size: 16}
   scorer: {hidden_size: 8}
@@ -137,7 +136,7 @@ def test_reports_have_the_promised_form(reports: dict[str, dict[str, Any]]) -> N
         "index_density",
         "size_bytes",
     }
-    assert index["index"]["num_terms"] == 16**2
+    assert index["index"]["num_terms"] == 4 * 16
     assert set(index["latency_ms"]) == {"encode_p50", "search_p50", "search_p99", "threads", "batch"}
     assert reports["popularity"]["model"] == "popularity"
     assert reports["exact"]["index"] == reports["exact"]["fidelity"] == {}
@@ -150,12 +149,11 @@ def test_the_index_is_clearly_above_popularity(reports: dict[str, dict[str, Any]
 
 
 def test_the_whole_index_ranks_as_the_network_does(reports: dict[str, dict[str, Any]]) -> None:
-    """top_l is the catalogue: nothing is pruned."""
+    """top_l is the catalogue: nothing is pruned, and the floors of the lists leave the order alone."""
     index, exact = reports["index"], reports["exact"]
     assert index["fidelity"]["index_recall@20"] == 1.0
-    assert index["fidelity"]["max_score_error"] < 1e-3
     for key, value in exact["metrics"].items():
-        assert index["metrics"][key] == pytest.approx(value, abs=0.01)
+        assert index["metrics"][key] == pytest.approx(value, abs=1e-3)
 
 
 def test_a_second_run_into_the_same_directory_is_refused(home: Path) -> None:
