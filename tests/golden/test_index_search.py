@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sparcode.index import KERNELS, InvertedIndex
-from sparcode.index.kernels import _accumulate
+from sparcode.index.search.kernels import _accumulate
 
 INF = float("inf")
 

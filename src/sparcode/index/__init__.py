@@ -1,6 +1,6 @@
 """Codes, posting lists, their building, storage and search; needs numpy and numba only."""
 
-from sparcode.index.builder import (
+from sparcode.index.build.builder import (
     BlockScorer,
     BuildOptions,
     BuildReport,

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import UsageError
-from sparcode.index.kernels import WorkspacePool, search_term_at_a_time
-from sparcode.index.oracle import search_oracle
 from sparcode.index.postings import Postings, make_postings
-from sparcode.index.queries import IdFilter, QueryBatch, make_id_lists, make_term_ids, make_weights
-from sparcode.index.storage import read_index, write_index
+from sparcode.index.search.kernels import WorkspacePool, search_term_at_a_time
+from sparcode.index.search.oracle import search_oracle
+from sparcode.index.search.queries import IdFilter, QueryBatch, make_id_lists, make_term_ids, make_weights
+from sparcode.index.storage.index_files import read_index, write_index
+from sparcode.index.terms import TermTable, make_term_table
 from sparcode.types import SearchResult
 
 Kernel = Literal["auto", "term_at_a_time", "oracle"]
@@ -30,10 +31,17 @@ class InvertedIndex:
     Args:
         postings: checked posting lists, see :func:`sparcode.index.postings.make_postings`.
         metadata: anything worth keeping with the index, as JSON values.
+        terms: floors and redirects, see :func:`sparcode.index.terms.make_term_table`.
     """
 
-    def __init__(self, postings: Postings, metadata: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        postings: Postings,
+        metadata: Mapping[str, Any] | None = None,
+        terms: TermTable | None = None,
+    ) -> None:
         self._postings = postings
+        self._terms = terms or TermTable()
         self._pool = WorkspacePool(postings.num_items)
         self.metadata: dict[str, Any] = dict(metadata or {})
 
@@ -46,6 +54,8 @@ class InvertedIndex:
         *,
         num_items: int,
         metadata: Mapping[str, Any] | None = None,
+        floors: ArrayLike | None = None,
+        redirects: ArrayLike | None = None,
     ) -> InvertedIndex:
         """Make an index from compressed sparse rows, one row per term id.
 
@@ -55,11 +65,14 @@ class InvertedIndex:
             scores: (num_postings,) finite float32 above 0.
             num_items: size of the catalogue.
             metadata: JSON values kept with the index.
+            floors: (num_terms,) finite float32, what was subtracted from the scores of each list.
+            redirects: (num_terms,) int, the term whose list answers for each term.
 
         Raises:
             IndexFormatError: an invariant does not hold.
         """
-        return cls(make_postings(indptr, item_ids, scores, num_items), metadata)
+        postings = make_postings(indptr, item_ids, scores, num_items)
+        return cls(postings, metadata, make_term_table(postings.num_terms, floors, redirects))
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str], *, verify: bool = True) -> InvertedIndex:
@@ -117,7 +130,7 @@ class InvertedIndex:
             UsageError: an argument is out of range or of a wrong shape.
         """
         self._check_options(k, num_threads, kernel)
-        terms = make_term_ids(term_ids, self.num_terms)
+        terms = self._terms.resolve(make_term_ids(term_ids, self.num_terms))
         queries = QueryBatch(
             term_ids=terms,
             weights=make_weights(weights, terms.shape),
@@ -140,6 +153,11 @@ class InvertedIndex:
     def postings(self) -> Postings:
         """The posting lists, read-only."""
         return self._postings
+
+    @property
+    def terms(self) -> TermTable:
+        """Floors and redirects of the terms."""
+        return self._terms
 
     @property
     def num_items(self) -> int:
@@ -170,7 +188,7 @@ class InvertedIndex:
     @property
     def size_bytes(self) -> int:
         """Bytes of the arrays, in memory and, without headers, on disk."""
-        return self._postings.size_bytes
+        return self._postings.size_bytes + self._terms.size_bytes
 
     def list_lengths(self) -> NDArray[np.int64]:
         """(num_terms,) int64 number of postings of each list."""

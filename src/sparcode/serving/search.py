@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sparcode.errors import UsageError
 from sparcode.index import InvertedIndex
-from sparcode.index.dense import DenseIndex
+from sparcode.index.search.dense import DenseIndex
 from sparcode.serving.bundle import Bundle
 from sparcode.serving.session import EncodedQueries
 from sparcode.types import SearchResult

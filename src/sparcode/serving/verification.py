@@ -14,7 +14,7 @@ from sparcode.data.dataset import Dataset
 from sparcode.data.histories import history_batch, user_history
 from sparcode.errors import BundleError
 from sparcode.index import tokens_of_terms
-from sparcode.index.dense import DenseIndex
+from sparcode.index.search.dense import DenseIndex
 from sparcode.model.inference import CodeEncoder, ItemParts, TokenBlock, VectorEncoder
 from sparcode.model.sparcode import SparCode
 from sparcode.serving.bundle import Bundle

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparcode.errors import UsageError
-from sparcode.index import dense
-from sparcode.index.dense import DenseIndex
+from sparcode.index.search import dense
+from sparcode.index.search.dense import DenseIndex
 
 # items 1 to 4; row 0 is padding with the largest product of all
 VECTORS = np.array([[9, 9], [1, 0], [0, 1], [1, 0], [-1, 2]], np.float32)

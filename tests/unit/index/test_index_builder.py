@@ -78,7 +78,7 @@ def test_the_result_does_not_depend_on_blocks_or_time(prune: str) -> None:
 
 
 def test_density_from_a_sample_of_terms_is_close_to_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sparcode.index.builder._SAMPLE_PAIRS", 1)  # 32 of the 64 terms
+    monkeypatch.setattr("sparcode.index.build.builder._SAMPLE_PAIRS", 1)  # 32 of the 64 terms
     report = build_index(DotScorer(), CODEBOOKS, BuildOptions(prune="density", density=0.1)).report
     assert report.index_density == pytest.approx(0.1, abs=0.03)
     assert report.shift < 0
@@ -92,7 +92,7 @@ def test_a_density_above_the_share_of_positive_scores_prunes_nothing() -> None:
 
 
 def test_report_is_json_and_logged(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="sparcode.index.builder"):
+    with caplog.at_level(logging.INFO, logger="sparcode.index.build.builder"):
         result = build_index(DotScorer(), CODEBOOKS)
     report = json.loads(json.dumps(result.report.to_dict()))
     assert report["num_postings"] == result.index.num_postings

@@ -234,7 +234,7 @@ def test_postings_that_break_an_invariant_are_refused_even_with_right_checksums(
     index: InvertedIndex, tmp_path: Path
 ) -> None:
     from sparcode.index.postings import Postings
-    from sparcode.index.storage import write_index
+    from sparcode.index.storage.index_files import write_index
 
     good = index.postings
     wrong = Postings(good.indptr, good.item_ids, -good.scores, good.num_items)

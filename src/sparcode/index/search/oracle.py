@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from sparcode.index.postings import Postings
-from sparcode.index.queries import QueryBatch
+from sparcode.index.search.queries import QueryBatch
 from sparcode.types import NO_ITEM, SearchResult
 
 

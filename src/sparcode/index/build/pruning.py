@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sparcode.index.kernels import offer
+from sparcode.index.search.kernels import offer
 
 Lists = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 """(T,) lengths, then item ids and scores of the T lists one after the other."""

@@ -20,7 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sparcode.index.postings import Postings
-from sparcode.index.queries import QueryBatch
+from sparcode.index.search.queries import QueryBatch
 from sparcode.types import NO_ITEM, SearchResult
 
 
@@ -59,7 +59,7 @@ class WorkspacePool:
 def search_term_at_a_time(
     postings: Postings, queries: QueryBatch, k: int, pool: WorkspacePool, num_threads: int = 1
 ) -> SearchResult:
-    """Top-k items of each query; same result as :func:`sparcode.index.oracle.search_oracle`, bit for bit.
+    """Top-k items of each query, bit for bit those of :func:`sparcode.index.search.oracle.search_oracle`.
 
     Args:
         postings: the index.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import UsageError
-from sparcode.index.queries import IdFilter, IdLists, make_id_lists
+from sparcode.index.search.queries import IdFilter, IdLists, make_id_lists
 from sparcode.types import NO_ITEM, SearchResult
 
 _BLOCK_SCORES = 1 << 23

@@ -21,7 +21,7 @@ from sparcode.errors import ConfigError, SparcodeError, UsageError
 from sparcode.index.codes import count_terms, tokens_of_terms
 from sparcode.index.inverted_index import InvertedIndex
 from sparcode.index.postings import MAX_ITEM_ID, PostingsBuffer
-from sparcode.index.pruning import Pruner, ShiftPruner, TopPruner
+from sparcode.index.build.pruning import Pruner, ShiftPruner, TopPruner
 
 _SAMPLE_PAIRS = 1 << 22
 _SAMPLE_TERMS = 32

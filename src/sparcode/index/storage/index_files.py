@@ -20,7 +20,13 @@ import numpy as np
 
 from sparcode.errors import IndexFormatError, OutputError
 from sparcode.index.postings import Postings, check_contents, check_structure
-from sparcode.index.sections import FORMAT_VERSION, SectionHeader, payload_of, read_section, write_section
+from sparcode.index.storage.sections import (
+    FORMAT_VERSION,
+    SectionHeader,
+    payload_of,
+    read_section,
+    write_section,
+)
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_NAME = "sparcode-index"

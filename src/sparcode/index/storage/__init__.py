@@ -1,0 +1,1 @@
+"""The index on disk: a manifest and its section files."""
