@@ -182,7 +182,7 @@ def build_index(
     for start in range(0, num_terms, options.block_terms):
         term_ids = np.arange(start, min(start + options.block_terms, num_terms))
         pruner.begin(len(term_ids))
-        for first_item, scores in _score_terms(scorer, codebooks, term_ids, options.block_items):
+        for first_item, scores in score_terms(scorer, codebooks, term_ids, options.block_items):
             pruner.add(scores, first_item)
         buffer.append(*pruner.finish())
         if progress is not None:
@@ -207,10 +207,23 @@ def _check_sizes(scorer: BlockScorer, codebooks: NDArray[np.float32]) -> int:
     return count_terms(num_codebooks, codebook_size, num_slots)
 
 
-def _score_terms(
+def score_terms(
     scorer: BlockScorer, codebooks: NDArray[np.float32], term_ids: NDArray[np.int64], block_items: int
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """(first item id, (T, I) scores) of one block of terms, item blocks ascending."""
+    """Scores of one block of terms, in blocks of items.
+
+    Args:
+        scorer: the trained scorer.
+        codebooks: (S, M, N, d) float32, see ``codes.tokens_of_terms``.
+        term_ids: (T,) the terms.
+        block_items: items scored at once.
+
+    Yields:
+        First item id and (T, I) float32 scores of a block of items, ascending.
+
+    Raises:
+        IndexBuildError: a score that is not finite, or an array of another shape or type.
+    """
     tokens = tokens_of_terms(codebooks, term_ids)  # (T, d)
     last = scorer.num_items
     for first in range(1, last + 1, block_items):
@@ -250,7 +263,7 @@ def _shift(
     sample = np.empty((len(term_ids), scorer.num_items), dtype=np.float32)
     for start in range(0, len(term_ids), options.block_terms):
         rows = slice(start, start + options.block_terms)
-        for first, scores in _score_terms(scorer, codebooks, term_ids[rows], options.block_items):
+        for first, scores in score_terms(scorer, codebooks, term_ids[rows], options.block_items):
             sample[rows, first - 1 : first - 1 + scores.shape[1]] = scores
     return -density_threshold(sample, options.density, -np.inf if options.signed else 0.0)
 

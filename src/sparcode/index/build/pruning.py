@@ -37,11 +37,12 @@ class ShiftPruner:
     Memory: the postings of one block of terms, 8 bytes each, twice while several blocks of items are merged.
 
     Args:
-        shift: added to every score in float32; 0 keeps exactly what the relu of the model keeps.
+        shift: added to every score in float32; 0 keeps exactly what the relu of the model keeps. One number,
+            or one for each term of the block, (T,) float32.
     """
 
-    def __init__(self, shift: float) -> None:
-        self._shift = np.float32(shift)
+    def __init__(self, shift: float | NDArray[np.float32]) -> None:
+        self._shift = np.asarray(shift, dtype=np.float32).reshape(-1, 1)  # (T, 1) or (1, 1)
         self._parts: list[Lists] = []
 
     def begin(self, num_terms: int) -> None:
