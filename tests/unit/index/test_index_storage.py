@@ -175,7 +175,7 @@ def test_versions_and_magic_are_named(saved: Path, name: str) -> None:
     ("change", "message"),
     [
         ({"version": 2}, "unknown index format version; expected 1; received 2"),
-        ({"format": "other"}, "not an index manifest"),
+        ({"format": "other"}, "not the manifest of the index"),
         ({"byte_order": "big"}, "checksum of the manifest differs"),
         ({"counts": {}}, "checksum of the manifest differs"),
     ],
