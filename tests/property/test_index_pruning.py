@@ -39,13 +39,26 @@ def shifted(table: NDArray[np.float32], shift: float) -> Lists:
 def floored(table: NDArray[np.float32], top_l: int, signed: bool) -> Lists:
     """Lists of at most ``top_l`` (0 = no limit) scores, less the best that is left out."""
     lists = []
+    for floor, ranked in ranked_lists(table, top_l, signed):
+        kept = sorted((i, float(-s - np.float32(floor))) for s, i in ranked)
+        lists.append([(i, s) for i, s in kept if s > 0])
+    return lists
+
+
+def ranked_lists(table: NDArray[np.float32], top_l: int, signed: bool) -> list[tuple[float, list]]:
+    """Floor and (-score, item) of the best of every row."""
+    lists = []
     top_l = top_l or table.shape[1]
     for row in table:
         ranked = sorted(((-s, i + 1) for i, s in enumerate(row) if signed or s > 0))
-        floor = -ranked[top_l][0] if len(ranked) > top_l else -ranked[-1][0] if signed else np.float32(0)
-        kept = sorted((i, float(-s - floor)) for s, i in ranked[:top_l])
-        lists.append([(i, s) for i, s in kept if s > 0])
+        floor = -ranked[top_l][0] if len(ranked) > top_l else -ranked[-1][0] if signed else 0.0
+        lists.append((float(floor), ranked[:top_l]))
     return lists
+
+
+def floors_of(index: InvertedIndex) -> list[float]:
+    floors = index.terms.floors
+    return [0.0] * index.num_terms if floors is None else floors.tolist()
 
 
 @st.composite
@@ -64,6 +77,7 @@ BLOCKS = st.fixed_dictionaries({"block_terms": st.integers(1, 8), "block_items":
 def test_bias_keeps_shifted_positive_scores(table: NDArray, blocks: dict, extra_bias: float) -> None:
     index = build(table, prune="bias", extra_bias=extra_bias, **blocks)
     assert lists_of(index) == shifted(table, extra_bias)
+    assert floors_of(index) == [float(-np.float32(extra_bias))] * len(table)
 
 
 @settings(max_examples=150, deadline=None)
@@ -71,6 +85,7 @@ def test_bias_keeps_shifted_positive_scores(table: NDArray, blocks: dict, extra_
 def test_top_l_keeps_the_best_above_the_floor(table: NDArray, blocks: dict, top_l: int, signed: bool) -> None:
     index = build(table, prune="top_l", top_l=top_l, signed=signed, **blocks)
     assert lists_of(index) == floored(table, top_l, signed)
+    assert floors_of(index) == [floor for floor, _ in ranked_lists(table, top_l, signed)]
 
 
 @settings(max_examples=150, deadline=None)

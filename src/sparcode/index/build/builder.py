@@ -22,6 +22,7 @@ from sparcode.index.codes import count_terms, tokens_of_terms
 from sparcode.index.inverted_index import InvertedIndex
 from sparcode.index.postings import MAX_ITEM_ID, PostingsBuffer
 from sparcode.index.build.pruning import Pruner, ShiftPruner, TopPruner
+from sparcode.index.terms import make_term_table
 
 _SAMPLE_PAIRS = 1 << 22
 _SAMPLE_TERMS = 32
@@ -179,15 +180,19 @@ def build_index(
     if options.prune == "top_l":
         pruner = TopPruner(min(options.top_l or scorer.num_items, scorer.num_items), options.signed)
     buffer = PostingsBuffer()
+    floors = np.zeros(num_terms, dtype=np.float32)
     for start in range(0, num_terms, options.block_terms):
         term_ids = np.arange(start, min(start + options.block_terms, num_terms))
         pruner.begin(len(term_ids))
         for first_item, scores in score_terms(scorer, codebooks, term_ids, options.block_items):
             pruner.add(scores, first_item)
-        buffer.append(*pruner.finish())
+        *lists, block_floors = pruner.finish()
+        buffer.append(*lists)
+        floors[term_ids] = block_floors
         if progress is not None:
             progress(int(term_ids[-1]) + 1, num_terms)
-    index = InvertedIndex(buffer.finish(scorer.num_items))
+    terms = make_term_table(num_terms, floors if floors.any() else None)
+    index = InvertedIndex(buffer.finish(scorer.num_items), terms=terms)
     report = _report(index, options, shift, time.perf_counter() - started)
     _log.info(
         "index built: %d postings, density %.4g, %.1f s",

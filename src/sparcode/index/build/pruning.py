@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from sparcode.index.search.kernels import offer
 
-Lists = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
-"""(T,) lengths, then item ids and scores of the T lists one after the other."""
+Lists = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
+"""(T,) lengths, item ids and scores of the T lists one after the other, and (T,) floors: what was subtracted
+from the scores of each list."""
 
 
 class Pruner(Protocol):
@@ -52,7 +53,8 @@ class ShiftPruner:
         shifted = scores + self._shift
         kept = shifted > 0
         columns = np.nonzero(kept)[1]  # row by row
-        self._parts.append((kept.sum(axis=1), (columns + first_item).astype(np.int32), shifted[kept]))
+        floors = np.full(len(scores), -self._shift, dtype=np.float32)
+        self._parts.append((kept.sum(axis=1), (columns + first_item).astype(np.int32), shifted[kept], floors))
 
     def finish(self) -> Lists:
         if len(self._parts) == 1:
@@ -61,12 +63,12 @@ class ShiftPruner:
         item_ids = np.empty(lengths.sum(), dtype=np.int32)
         scores = np.empty(len(item_ids), dtype=np.float32)
         starts = np.cumsum(lengths) - lengths  # (T,) where the next part of each list goes
-        for part_lengths, part_items, part_scores in self._parts:
+        for part_lengths, part_items, part_scores, _ in self._parts:
             part_starts = np.cumsum(part_lengths) - part_lengths
             places = np.repeat(starts - part_starts, part_lengths) + np.arange(len(part_items))
             item_ids[places], scores[places] = part_items, part_scores
             starts = starts + part_lengths
-        return lengths, item_ids, scores
+        return lengths, item_ids, scores, self._parts[0][3]
 
 
 class TopPruner:
@@ -97,9 +99,9 @@ class TopPruner:
         _offer_block(scores, first_item, lowest, self._scores, self._items, self._counts)
 
     def finish(self) -> Lists:
-        lengths = _subtract_floors(self._signed, self._scores, self._items, self._counts)
+        lengths, floors = _subtract_floors(self._signed, self._scores, self._items, self._counts)
         kept = np.arange(self._capacity) < lengths[:, None]  # (T, top_l + 1)
-        return lengths, self._items[kept], self._scores[kept]
+        return lengths, self._items[kept], self._scores[kept], floors
 
 
 @njit(nogil=True, cache=True)
@@ -116,8 +118,9 @@ def _offer_block(scores, first_item, lowest, heap_scores, heap_items, counts):  
 
 @njit(nogil=True, cache=True)
 def _subtract_floors(signed, heap_scores, heap_items, counts):  # type: ignore[no-untyped-def]
-    """Turn each heap into a list by ascending item id at the front of its row; returns the list lengths."""
+    """Turn each heap into a list by ascending item id at the front of its row; returns lengths and floors."""
     lengths = np.zeros(len(counts), dtype=np.int64)
+    floors = np.zeros(len(counts), dtype=np.float32)
     capacity = heap_scores.shape[1]
     for term in range(len(counts)):
         count = counts[term]
@@ -131,5 +134,5 @@ def _subtract_floors(signed, heap_scores, heap_items, counts):  # type: ignore[n
             if score > 0:
                 heap_scores[term, length], heap_items[term, length] = score, items[place]
                 length += 1
-        lengths[term] = length
-    return lengths
+        lengths[term], floors[term] = length, floor
+    return lengths, floors
