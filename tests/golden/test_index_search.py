@@ -63,6 +63,52 @@ def test_only_allowed_items_are_results_and_exclusion_wins(index: InvertedIndex,
     assert nothing.item_ids.tolist() == [[-1]]
 
 
+def bits(*items: int) -> np.ndarray:
+    """A bitset over the items 0 to 5."""
+    return np.array([sum(1 << item for item in items)], dtype=np.uint64)
+
+
+def test_only_items_whose_bit_is_set_are_results(index: InvertedIndex, kernel: str) -> None:
+    shared = index.search([[0, 2], [2, 2]], 3, mask=bits(0, 1, 4, 5), kernel=kernel)
+    assert shared.item_ids.tolist() == [[1, 4, -1], [1, 4, -1]]
+    each = index.search([[0, 2], [2, 2]], 3, mask=np.stack([bits(2), bits(1, 2)]), kernel=kernel)
+    assert each.item_ids.tolist() == [[2, -1, -1], [2, 1, -1]]
+
+
+def test_an_item_must_pass_every_filter(index: InvertedIndex, kernel: str) -> None:
+    result = index.search([[0, 2]], 3, mask=bits(1, 2, 3), exclude=[3], allow=[2, 3, 4], kernel=kernel)
+    assert result.item_ids.tolist() == [[2, -1, -1]]
+
+
+def test_bits_reach_the_items_of_every_word(kernel: str) -> None:
+    index = InvertedIndex.from_postings([0, 4], [63, 64, 127, 130], [4.0, 3.0, 2.0, 1.0], num_items=130)
+    mask = np.array([0, 1, 1 << 2], dtype=np.uint64)  # items 64 and 130
+    assert index.search([[0]], 3, mask=mask, kernel=kernel).item_ids.tolist() == [[64, 130, -1]]
+    assert index.search([[0]], 2, mask=~mask, kernel=kernel).item_ids.tolist() == [[63, 127]]
+
+
+def test_fill_completes_rows_with_the_smallest_permitted_ids_at_score_zero(
+    index: InvertedIndex, kernel: str
+) -> None:
+    result = index.search([[0, 1], [0, 2]], 4, fill=True, kernel=kernel)
+    assert result.item_ids.tolist() == [[3, 1, 2, 4], [1, 2, 3, 4]]
+    assert result.scores.tolist() == [[2.0, 1.0, 0.0, 0.0], [2.0, 2.0, 2.0, 0.5]]
+    filters = {"exclude": [2], "allow": [5, 4, 2, 1, 4], "mask": bits(0, 1, 2, 5)}
+    filtered = index.search([[0, 1]], 4, fill=True, kernel=kernel, **filters)
+    assert filtered.item_ids.tolist() == [[1, 5, -1, -1]]
+    assert filtered.scores.tolist() == [[1.0, 0.0, -INF, -INF]]
+    everything = index.search(
+        [[1, -1]], 7, fill=True, mask=bits(*range(6)) | np.uint64(1 << 60), kernel=kernel
+    )
+    assert everything.item_ids.tolist() == [[1, 2, 3, 4, 5, -1, -1]]
+
+
+def test_fill_counts_products_that_underflow_as_zero(kernel: str) -> None:
+    index = InvertedIndex.from_postings([0, 2], [2, 70], [1e-30, 1.0], num_items=80)
+    result = index.search([[0]], 3, weights=[[1e-30]], fill=True, kernel=kernel)
+    assert result.item_ids.tolist() == [[70, 1, 2]]
+
+
 def test_a_filtered_search_leaves_no_trace_in_the_next(index: InvertedIndex, kernel: str) -> None:
     before = index.search([[0, 2]], 4, kernel=kernel)
     index.search([[0, 2]], 1, allow=[2], exclude=[1], kernel=kernel)
@@ -83,10 +129,11 @@ def test_products_that_underflow_are_no_results(kernel: str) -> None:
 
 
 def test_products_that_underflow_do_not_fill_the_list_of_touched_items() -> None:
-    lists = (np.array([0, 1]), np.array([1], dtype=np.int32), np.array([1e-30], dtype=np.float32))
-    terms, weights = np.zeros(9, dtype=np.int64), np.full(9, 1e-30, dtype=np.float32)
+    starts, stops = np.zeros((1, 9), dtype=np.int64), np.ones((1, 9), dtype=np.int64)
+    lists = np.array([1], dtype=np.int32), np.array([1e-30], dtype=np.float32), starts, stops
+    weights = np.full(9, 1e-30, dtype=np.float32)
     totals, touched = np.zeros(2, dtype=np.float32), np.zeros(9, dtype=np.int32)
-    assert _accumulate(lists, terms, weights, totals, touched) == 0  # more than two would not fit an index
+    assert _accumulate(lists, 0, weights, totals, touched) == 0  # more than two would not fit an index
 
 
 def test_sums_are_rounded_in_the_order_of_the_terms(kernel: str) -> None:

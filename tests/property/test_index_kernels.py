@@ -1,12 +1,13 @@
 """Every kernel equals the plain oracle bit for bit, on indexes made to hold ties, gaps and repeats."""
 
 import itertools
+import math
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparcode.index import InvertedIndex, decode_terms, encode_terms, tokens_of_terms
+from sparcode.index import KERNELS, InvertedIndex, decode_terms, encode_terms, tokens_of_terms
 
 # Few distinct scores make ties; powers of ten that no float32 holds exactly make sums depend on their order.
 SCORES = st.sampled_from([0.1, 0.25, 0.3, 1.0, 1e-7, 3e7])
@@ -39,6 +40,13 @@ def id_filters(draw: st.DrawFn, num_queries: int, num_items: int):
     return draw(st.none() | shared | per_query)
 
 
+@st.composite
+def masks(draw: st.DrawFn, num_queries: int, num_items: int):
+    shape = (num_items // 64 + 1,) if draw(st.booleans()) else (num_queries, num_items // 64 + 1)
+    words = st.lists(st.integers(0, 2**64 - 1), min_size=math.prod(shape), max_size=math.prod(shape))
+    return draw(st.none() | words.map(lambda values: np.array(values, dtype=np.uint64).reshape(shape)))
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_kernel_equals_oracle(data: st.DataObject) -> None:
@@ -56,10 +64,12 @@ def test_kernel_equals_oracle(data: st.DataObject) -> None:
         "weights": weights,
         "exclude": data.draw(id_filters(num_queries, index.num_items)),
         "allow": data.draw(id_filters(num_queries, index.num_items)),
+        "mask": data.draw(masks(num_queries, index.num_items)),
+        "fill": data.draw(st.booleans()),
     }
     expected = index.search(term_ids, kernel="oracle", **options)
-    for num_threads in (1, 3):
-        result = index.search(term_ids, kernel="term_at_a_time", num_threads=num_threads, **options)
+    for kernel, num_threads in itertools.product(KERNELS, (1, 3)):
+        result = index.search(term_ids, kernel=kernel, num_threads=num_threads, **options)
         np.testing.assert_array_equal(result.item_ids, expected.item_ids)
         np.testing.assert_array_equal(result.scores, expected.scores)
 

@@ -11,9 +11,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import UsageError
 from sparcode.index.postings import Postings, make_postings
+from sparcode.index.search.filling import fill_short_rows
 from sparcode.index.search.kernels import WorkspacePool, search_term_at_a_time
+from sparcode.index.search.lists import ListSource, PlainLists
 from sparcode.index.search.oracle import search_oracle
-from sparcode.index.search.queries import IdFilter, QueryBatch, make_id_lists, make_term_ids, make_weights
+from sparcode.index.search.queries import (
+    IdFilter,
+    QueryBatch,
+    make_id_lists,
+    make_mask,
+    make_term_ids,
+    make_weights,
+)
 from sparcode.index.storage.index_files import read_index, write_index
 from sparcode.index.terms import TermTable, make_term_table
 from sparcode.types import SearchResult
@@ -42,6 +51,7 @@ class InvertedIndex:
     ) -> None:
         self._postings = postings
         self._terms = terms or TermTable()
+        self._lists: ListSource = PlainLists(postings)
         self._pool = WorkspacePool(postings.num_items)
         self.metadata: dict[str, Any] = dict(metadata or {})
 
@@ -106,6 +116,9 @@ class InvertedIndex:
         allow: IdFilter = None,
         num_threads: int = 1,
         kernel: Kernel = "auto",
+        *,
+        mask: NDArray[np.uint64] | None = None,
+        fill: bool = False,
     ) -> SearchResult:
         """Exact top-k items of each query.
 
@@ -122,6 +135,11 @@ class InvertedIndex:
             allow: the only item ids that may be results, in the same forms; None = all.
             num_threads: threads that share the batch.
             kernel: one of :data:`KERNELS`.
+            mask: (num_words,) uint64, or (B, num_words) for one per query, num_words = num_items // 64 + 1:
+                item i may be a result if bit ``i % 64`` of word ``i // 64`` is set; None = all. An item must
+                be permitted by ``exclude``, ``allow`` and ``mask``.
+            fill: complete short rows with the permitted items, from 1, of smallest id and score 0: items
+                without a posting in the query's lists count as the floor.
 
         Returns:
             item_ids (B, k) int64 and scores (B, k) float32; short rows are padded with -1 and -inf.
@@ -136,10 +154,14 @@ class InvertedIndex:
             weights=make_weights(weights, terms.shape),
             exclude=make_id_lists(exclude, len(terms), self.num_items, "exclude"),
             allow=make_id_lists(allow, len(terms), self.num_items, "allow"),
+            mask=make_mask(mask, len(terms), self.num_items),
         )
         if kernel == "oracle":
-            return search_oracle(self._postings, queries, k)
-        return search_term_at_a_time(self._postings, queries, k, self._pool, num_threads)
+            return search_oracle(self.posting_list, self.num_items, queries, k, fill)
+        result = search_term_at_a_time(self._lists, queries, k, self._pool, num_threads)
+        if fill:
+            fill_short_rows(result, queries, self.num_items)
+        return result
 
     @staticmethod
     def _check_options(k: int, num_threads: int, kernel: str) -> None:

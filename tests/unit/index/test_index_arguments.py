@@ -30,6 +30,12 @@ from sparcode.index import IndexBuildError, InvertedIndex
         ({"weights": [[1.0, np.inf]]}, "weight out of range"),
         ({"exclude": [61]}, "item id in exclude out of range; expected at most 60; received 61"),
         ({"allow": [[1], [2]]}, "allow needs one array per query; expected 1; received 2"),
+        (
+            {"mask": np.zeros(2, np.uint64)},
+            r"mask is no bitset .* expected \(1,\) or \(1, 1\) uint64; received",
+        ),
+        ({"mask": np.zeros(1, np.int64)}, "mask is no bitset"),
+        ({"mask": [1]}, "mask is no bitset"),
         ({"exclude": [[1.5]]}, "exclude must hold vectors of item ids"),
         ({"exclude": np.zeros((1, 1, 1), np.int64)}, "exclude must hold vectors of item ids"),
     ],

@@ -1,8 +1,8 @@
 """Compiled search: term-at-a-time into a dense accumulator, then a bounded heap.
 
-Four parts, kept apart so that each can be replaced: where a posting list lies and what a posting contributes
-(``_list_bounds``, ``_contribution``), accumulation (``_accumulate``), filters (``_drop_excluded``) and
-selection (``offer``, ``_select``, ``_drain``).
+Four parts, kept apart so that each can be replaced: where posting lists lie
+(:mod:`sparcode.index.search.lists`), accumulation (``_accumulate``), filters (``_drop_excluded``,
+``_is_masked``) and selection (``offer``, ``_select``, ``_drain``).
 
 Parallel queries use Python threads over kernels that release the interpreter lock: unlike a compiled parallel
 loop this may be called from several threads of a server at once.
@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sparcode.index.postings import Postings
+from sparcode.index.search.lists import ListScratch, ListSource
 from sparcode.index.search.queries import QueryBatch
 from sparcode.types import NO_ITEM, SearchResult
 
@@ -31,10 +31,12 @@ class Workspace:
     Attributes:
         totals: (num_items + 1,) float32 score of each item; all 0 between queries.
         touched: (num_items + 1,) int32 items whose total is not 0.
+        lists: where lists are decoded to.
     """
 
     totals: NDArray[np.float32]
     touched: NDArray[np.int32]
+    lists: ListScratch
 
 
 class WorkspacePool:
@@ -50,22 +52,22 @@ class WorkspacePool:
             return self._free.pop()
         except IndexError:
             size = self._num_items + 1
-            return Workspace(np.zeros(size, dtype=np.float32), np.empty(size, dtype=np.int32))
+            return Workspace(np.zeros(size, dtype=np.float32), np.empty(size, dtype=np.int32), ListScratch())
 
     def give_back(self, workspace: Workspace) -> None:
         self._free.append(workspace)
 
 
 def search_term_at_a_time(
-    postings: Postings, queries: QueryBatch, k: int, pool: WorkspacePool, num_threads: int = 1
+    source: ListSource, queries: QueryBatch, k: int, pool: WorkspacePool, num_threads: int = 1
 ) -> SearchResult:
     """Top-k items of each query, bit for bit those of :func:`sparcode.index.search.oracle.search_oracle`.
 
     Args:
-        postings: the index.
+        source: the posting lists.
         queries: B queries.
         k: results per query.
-        pool: workspaces for ``postings.num_items`` items.
+        pool: workspaces for ``source.num_items`` items.
         num_threads: queries searched at the same time; each thread takes one contiguous part of the batch.
 
     Returns:
@@ -76,12 +78,12 @@ def search_term_at_a_time(
     result = SearchResult(item_ids, scores)
     parts = min(num_threads, len(queries))
     if parts <= 1:
-        _search_part(postings, queries, pool, (0, len(queries)), result)
+        _search_part(source, queries, pool, (0, len(queries)), result)
         return result
     borders = [len(queries) * part // parts for part in range(parts + 1)]
     with ThreadPoolExecutor(parts) as executor:
         tasks = [
-            executor.submit(_search_part, postings, queries, pool, part, result)
+            executor.submit(_search_part, source, queries, pool, part, result)
             for part in itertools.pairwise(borders)
         ]
         for task in tasks:
@@ -90,43 +92,34 @@ def search_term_at_a_time(
 
 
 def _search_part(
-    postings: Postings, queries: QueryBatch, pool: WorkspacePool, part: tuple[int, int], out: SearchResult
+    source: ListSource, queries: QueryBatch, pool: WorkspacePool, part: tuple[int, int], out: SearchResult
 ) -> None:
     workspace = pool.take()
-    _search_range(
-        (postings.indptr, postings.item_ids, postings.scores),
-        (queries.term_ids, queries.weights),
-        (queries.exclude.ids, queries.exclude.starts, queries.exclude.stops),
-        (queries.allow.ids, queries.allow.starts, queries.allow.stops),
-        (workspace.totals, workspace.touched),
-        part,
-        (out.item_ids, out.scores),
-    )
+    row = part[0]
+    for lists in source.blocks(queries.term_ids[part[0] : part[1]], workspace.lists):
+        _search_rows(
+            (lists.item_ids, lists.scores, lists.starts, lists.stops),
+            queries.weights,
+            (queries.exclude.ids, queries.exclude.starts, queries.exclude.stops),
+            (queries.allow.ids, queries.allow.starts, queries.allow.stops),
+            queries.mask,
+            (workspace.totals, workspace.touched),
+            row,
+            (out.item_ids, out.scores),
+        )
+        row += len(lists.starts)
     pool.give_back(workspace)
 
 
 @njit(nogil=True, cache=True)
-def _list_bounds(indptr, term):  # type: ignore[no-untyped-def]
-    return indptr[term], indptr[term + 1]
-
-
-@njit(nogil=True, cache=True)
-def _contribution(scores, posting, weight):  # type: ignore[no-untyped-def]
-    return weight * scores[posting]
-
-
-@njit(nogil=True, cache=True)
-def _accumulate(lists, term_ids, weights, totals, touched):  # type: ignore[no-untyped-def]
+def _accumulate(lists, query, weights, totals, touched):  # type: ignore[no-untyped-def]
     """Add the lists of one query in the order of its terms; returns the number of touched items."""
-    indptr, item_ids, scores = lists
+    item_ids, scores, starts, stops = lists
     count = 0
-    for place in range(len(term_ids)):
-        term, weight = term_ids[place], weights[place]
-        if term < 0 or weight == 0:
-            continue
-        start, stop = _list_bounds(indptr, term)
-        for posting in range(start, stop):
-            gain = _contribution(scores, posting, weight)
+    for place in range(len(weights)):
+        weight = weights[place]
+        for posting in range(starts[query, place], stops[query, place]):
+            gain = weight * scores[posting]
             if gain > 0:  # a product may underflow to 0, and "total is 0" must mean "not touched"
                 item = item_ids[posting]
                 if totals[item] == 0:
@@ -203,14 +196,24 @@ def offer(heap_scores, heap_items, count, score, item):  # type: ignore[no-untyp
 
 
 @njit(nogil=True, cache=True)
-def _select(candidates, start, stop, totals, heap_scores, heap_items):  # type: ignore[no-untyped-def]
+def _is_masked(mask, query, item):  # type: ignore[no-untyped-def]
+    """Whether the bitset of a query, if there is one, forbids an item."""
+    if len(mask) == 0:
+        return False
+    word = mask[query if len(mask) > 1 else 0, item >> 6]
+    return (word >> np.uint64(item & 63)) & np.uint64(1) == 0
+
+
+@njit(nogil=True, cache=True)
+def _select(candidates, part, totals, mask, query, heap):  # type: ignore[no-untyped-def]
     """Best candidates with a positive total; a candidate's total is set to 0, so that it counts once."""
+    heap_scores, heap_items = heap
     count = 0
-    for place in range(start, stop):
+    for place in range(part[0], part[1]):
         item = candidates[place]
-        if totals[item] > 0:
+        if totals[item] > 0 and not _is_masked(mask, query, item):
             count = offer(heap_scores, heap_items, count, totals[item], item)
-            totals[item] = 0
+        totals[item] = 0
     return count
 
 
@@ -225,24 +228,23 @@ def _drain(heap_scores, heap_items, count, out_items, out_scores):  # type: igno
 
 
 @njit(nogil=True, cache=True)
-def _search_range(lists, terms, exclude, allow, workspace, part, out):  # type: ignore[no-untyped-def]
-    """Search the queries ``part[0] .. part[1] - 1``."""
-    term_ids, weights = terms
+def _search_rows(lists, weights, exclude, allow, mask, workspace, first, out):  # type: ignore[no-untyped-def]
+    """Search the queries ``first, first + 1, ...``, one for each row of the lists."""
     exclude_ids, exclude_starts, exclude_stops = exclude
     allow_ids, allow_starts, allow_stops = allow
     totals, touched = workspace
     out_items, out_scores = out
     capacity = min(out_items.shape[1], len(totals))
-    heap_scores = np.empty(capacity, dtype=np.float32)
-    heap_items = np.empty(capacity, dtype=np.int64)
-    for query in range(part[0], part[1]):
-        num_touched = _accumulate(lists, term_ids[query], weights[query], totals, touched)
+    heap = np.empty(capacity, dtype=np.float32), np.empty(capacity, dtype=np.int64)
+    for row in range(len(lists[2])):
+        query = first + row
+        num_touched = _accumulate(lists, row, weights[query], totals, touched)
         _drop_excluded(totals, exclude_ids, exclude_starts[query], exclude_stops[query])
         if allow_stops[query] < 0:
-            count = _select(touched, 0, num_touched, totals, heap_scores, heap_items)
+            count = _select(touched, (0, num_touched), totals, mask, query, heap)
         else:
-            start, stop = allow_starts[query], allow_stops[query]
-            count = _select(allow_ids, start, stop, totals, heap_scores, heap_items)
+            permitted = allow_starts[query], allow_stops[query]
+            count = _select(allow_ids, permitted, totals, mask, query, heap)
             for place in range(num_touched):
                 totals[touched[place]] = 0
-        _drain(heap_scores, heap_items, count, out_items[query], out_scores[query])
+        _drain(heap[0], heap[1], count, out_items[query], out_scores[query])

@@ -45,15 +45,24 @@ class QueryBatch:
         weights: (B, K_u) float32, finite and not negative; 0 = the term is skipped.
         exclude: items that are no results.
         allow: the only items that may be results; queries without a list are not restricted.
+        mask: (R, num_words) uint64 bitsets, see :func:`make_mask`; R = 0: no query is restricted, 1: the set
+            is that of all queries, B: each has its own.
+
+    An item is a result only if all of ``exclude``, ``allow`` and ``mask`` permit it.
     """
 
     term_ids: NDArray[np.int64]
     weights: NDArray[np.float32]
     exclude: IdLists
     allow: IdLists
+    mask: NDArray[np.uint64]
 
     def __len__(self) -> int:
         return len(self.term_ids)
+
+    def mask_of(self, query: int) -> NDArray[np.uint64] | None:
+        """Bitset of one query, None if it has none."""
+        return self.mask[query if len(self.mask) > 1 else 0] if len(self.mask) else None
 
 
 def make_term_ids(term_ids: ArrayLike, num_terms: int) -> NDArray[np.int64]:
@@ -96,6 +105,36 @@ def make_weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[n
             "weight out of range", expected="a finite float32, 0 or more", received=array[~good][0]
         )
     return array
+
+
+def count_mask_words(num_items: int) -> int:
+    """Length of a bitset over the items 0 to ``num_items``."""
+    return num_items // 64 + 1
+
+
+def make_mask(mask: NDArray[np.uint64] | None, num_queries: int, num_items: int) -> NDArray[np.uint64]:
+    """Bring a bitset argument into the form of :class:`QueryBatch`.
+
+    Args:
+        mask: (num_words,) or (B, num_words) uint64 with ``num_words = num_items // 64 + 1``; item i may be a
+            result if bit ``i % 64`` of word ``i // 64`` is set. None = all may.
+        num_queries: B.
+        num_items: size of the catalogue.
+
+    Raises:
+        UsageError: another shape or type.
+    """
+    words = count_mask_words(num_items)
+    if mask is None:
+        return np.empty((0, words), dtype=np.uint64)
+    fits = isinstance(mask, np.ndarray) and mask.dtype == np.uint64
+    if not fits or mask.shape not in ((words,), (num_queries, words)):
+        raise UsageError(
+            "mask is no bitset over the items",
+            expected=f"({words},) or ({num_queries}, {words}) uint64",
+            received=f"{np.shape(mask)} {getattr(mask, 'dtype', type(mask).__name__)}",
+        )
+    return _read_only(mask.reshape(-1, words))
 
 
 def make_id_lists(ids: IdFilter, num_queries: int, num_items: int, name: str) -> IdLists:
@@ -143,6 +182,13 @@ def _clean(ids: IdFilter, num_items: int, name: str) -> NDArray[np.int64]:
             f"item id in {name} out of range", expected=f"at most {num_items}", received=int(array.max())
         )
     return array[array >= 0].astype(np.int64)
+
+
+def _read_only(values: NDArray) -> NDArray:
+    """A C-contiguous read-only view or copy: kernels are compiled for one type of each argument."""
+    view: NDArray = np.ascontiguousarray(values).view()
+    view.flags.writeable = False
+    return view
 
 
 def _lists(ids: NDArray, starts: NDArray, stops: NDArray) -> IdLists:
