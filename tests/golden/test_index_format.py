@@ -52,7 +52,7 @@ def test_manifest(index: InvertedIndex, tmp_path: Path) -> None:
         "format": "sparcode-index",
         "version": 1,
         "byte_order": "little",
-        "score_type": "float32",
+        "encoding": "plain",
         "counts": {"num_terms": 2, "num_items": 3, "num_lists": 2, "num_postings": 3},
         "sections": [
             {
@@ -75,7 +75,7 @@ def test_a_directory_written_by_hand_is_read(index: InvertedIndex, tmp_path: Pat
         "format": "sparcode-index",
         "version": 1,
         "byte_order": "little",
-        "score_type": "float32",
+        "encoding": "plain",
         "counts": {"num_terms": 2, "num_items": 3, "num_lists": 2, "num_postings": 3},
         "sections": [],
         "metadata": {},

@@ -23,7 +23,7 @@ from sparcode.index.search.queries import (
     make_term_ids,
     make_weights,
 )
-from sparcode.index.storage.index_files import read_index, write_index
+from sparcode.index.storage.index_files import StoredIndex, read_index, write_index
 from sparcode.index.terms import TermTable, make_term_table
 from sparcode.types import SearchResult
 
@@ -96,8 +96,8 @@ class InvertedIndex:
         Raises:
             IndexFormatError: missing, damaged, inconsistent, or of another version; names file and section.
         """
-        postings, metadata = read_index(directory, verify=verify)
-        return cls(postings, metadata)
+        stored = read_index(directory, verify=verify)
+        return cls(stored.postings, stored.metadata, stored.terms)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write the index directory (docs/index_format.md); an index already there is replaced at one stroke.
@@ -105,7 +105,7 @@ class InvertedIndex:
         Raises:
             OutputError: the directory cannot be written; what was there before still is.
         """
-        write_index(directory, self._postings, self.metadata)
+        write_index(directory, StoredIndex(self._postings, self._terms, self.metadata))
 
     def search(
         self,

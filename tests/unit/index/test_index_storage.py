@@ -13,6 +13,8 @@ import pytest
 
 from sparcode.errors import IndexFormatError, OutputError
 from sparcode.index import InvertedIndex
+from sparcode.index.postings import Postings
+from sparcode.index.terms import TermTable
 
 NAMES = ("indptr", "item_ids", "scores")
 
@@ -38,6 +40,39 @@ def test_round_trip(index: InvertedIndex, saved: Path, verify: bool) -> None:
     loaded = InvertedIndex.load(saved, verify=verify)
     assert_same(index, loaded)
     assert isinstance(loaded.postings.scores.base, np.memmap)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("kept", [("floors",), ("redirects",), ("floors", "redirects")])
+def test_floors_and_redirects_survive_a_round_trip(
+    index: InvertedIndex, tmp_path: Path, kept: tuple[str, ...], verify: bool
+) -> None:
+    redirects = np.arange(index.num_terms, dtype=np.int32)
+    redirects[3] = 5
+    values = {"floors": np.linspace(-2, 3, index.num_terms, dtype=np.float32), "redirects": redirects}
+    terms = TermTable(**{name: values[name] for name in kept})
+    InvertedIndex(index.postings, index.metadata, terms).save(tmp_path / "index")
+    loaded = InvertedIndex.load(tmp_path / "index", verify=verify)
+    assert_same(index, loaded)
+    for name in values:
+        if name in kept:
+            np.testing.assert_array_equal(getattr(loaded.terms, name), values[name])
+        else:
+            assert getattr(loaded.terms, name) is None
+    index.save(tmp_path / "index")  # saving without them removes their files
+    assert len(list((tmp_path / "index").iterdir())) == 4
+
+
+def test_broken_floors_and_redirects_are_refused(index: InvertedIndex, tmp_path: Path) -> None:
+    floors = np.zeros(index.num_terms, dtype=np.float32)
+    floors[7] = np.nan
+    InvertedIndex(index.postings, terms=TermTable(floors=floors)).save(tmp_path / "floors")
+    with pytest.raises(IndexFormatError, match=r"inconsistent index.*term 7"):
+        InvertedIndex.load(tmp_path / "floors", verify=False)
+    redirects = np.full(index.num_terms + 1, 0, dtype=np.int32)
+    InvertedIndex(index.postings, terms=TermTable(redirects=redirects)).save(tmp_path / "redirects")
+    with pytest.raises(IndexFormatError, match=r"redirects must hold one number per term"):
+        InvertedIndex.load(tmp_path / "redirects", verify=False)
 
 
 def test_round_trip_of_an_index_without_postings(tmp_path: Path) -> None:
@@ -233,15 +268,12 @@ def test_random_truncations_are_all_noticed(saved: Path) -> None:
 def test_postings_that_break_an_invariant_are_refused_even_with_right_checksums(
     index: InvertedIndex, tmp_path: Path
 ) -> None:
-    from sparcode.index.postings import Postings
-    from sparcode.index.storage.index_files import write_index
-
     good = index.postings
     wrong = Postings(good.indptr, good.item_ids, -good.scores, good.num_items)
-    write_index(tmp_path / "wrong", wrong, {})
-    with pytest.raises(IndexFormatError, match=r"inconsistent posting lists.*score not finite and positive"):
+    InvertedIndex(wrong).save(tmp_path / "wrong")
+    with pytest.raises(IndexFormatError, match=r"inconsistent index.*score not finite and positive"):
         InvertedIndex.load(tmp_path / "wrong")
     falling = Postings(good.indptr[::-1].copy(), good.item_ids, good.scores, good.num_items)
-    write_index(tmp_path / "falling", falling, {})
-    with pytest.raises(IndexFormatError, match=r"inconsistent posting lists.*indptr"):
+    InvertedIndex(falling).save(tmp_path / "falling")
+    with pytest.raises(IndexFormatError, match=r"inconsistent index.*indptr"):
         InvertedIndex.load(tmp_path / "falling", verify=False)

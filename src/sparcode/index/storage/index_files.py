@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +19,51 @@ from sparcode.index.storage.section_directory import (
     read_manifest,
     write_directory,
 )
+from sparcode.index.terms import TermTable, make_term_table
 
-_DTYPES = {"indptr": "<i8", "item_ids": "<i4", "scores": "<f4"}
+_PLAIN = {"indptr": "<i8", "item_ids": "<i4", "scores": "<f4"}
+_TERMS = {"floors": "<f4", "redirects": "<i4"}
+_DTYPES = {**_PLAIN, **_TERMS}
 _INDEX = DirectoryFormat("sparcode-index", "index", "|".join(_DTYPES))
 
 
-def write_index(directory: str | os.PathLike[str], postings: Postings, metadata: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class StoredIndex:
+    """The parts of an index that are kept on disk.
+
+    Attributes:
+        postings: posting lists.
+        terms: floors and redirects.
+        metadata: JSON values.
+    """
+
+    postings: Postings
+    terms: TermTable
+    metadata: Mapping[str, Any]
+
+
+def write_index(directory: str | os.PathLike[str], stored: StoredIndex) -> None:
     """Write an index directory, replacing an index that is already there.
 
     Args:
         directory: created with its parents if missing.
-        postings: posting lists.
-        metadata: JSON values kept in the manifest.
+        stored: what to write.
 
     Raises:
         OutputError: cannot be written, or the metadata are not JSON; the old index is left as it was.
     """
-    content = {"score_type": "float32", "counts": _counts(postings), "metadata": dict(metadata)}
-    sections = {name: (getattr(postings, name), dtype) for name, dtype in _DTYPES.items()}
+    content = {
+        "encoding": "plain",
+        "counts": _counts(stored.postings),
+        "metadata": dict(stored.metadata),
+    }
+    arrays = {name: getattr(stored.postings, name) for name in _PLAIN}
+    arrays |= {name: getattr(stored.terms, name) for name in _TERMS}
+    sections = {name: (array, _DTYPES[name]) for name, array in arrays.items() if array is not None}
     write_directory(directory, _INDEX, content, sections)
 
 
-def read_index(directory: str | os.PathLike[str], *, verify: bool) -> tuple[Postings, dict[str, Any]]:
+def read_index(directory: str | os.PathLike[str], *, verify: bool) -> StoredIndex:
     """Open an index directory.
 
     Args:
@@ -47,7 +71,7 @@ def read_index(directory: str | os.PathLike[str], *, verify: bool) -> tuple[Post
         verify: compare payload checksums and check every posting.
 
     Returns:
-        Memory-mapped posting lists, and the metadata.
+        The parts of the index, memory-mapped.
 
     Raises:
         IndexFormatError: missing, damaged, inconsistent, or of another version.
@@ -55,18 +79,19 @@ def read_index(directory: str | os.PathLike[str], *, verify: bool) -> tuple[Post
     target = Path(directory)
     manifest_path = target / MANIFEST_NAME
     manifest = read_manifest(target, _INDEX)
-    if manifest.get("score_type") != "float32":
+    if manifest.get("encoding") != "plain":
         raise IndexFormatError(
-            "unknown score_type", where=manifest_path, expected="float32", received=manifest.get("score_type")
+            "unknown encoding", where=manifest_path, expected="plain", received=manifest.get("encoding")
         )
     try:
         entries = {entry["name"]: entry for entry in manifest["sections"]}
+        required = {**_PLAIN, **{name: dtype for name, dtype in _TERMS.items() if name in entries}}
         arrays = {
             name: open_section(target, _INDEX, entries[name], dtype, verify=verify)
-            for name, dtype in _DTYPES.items()
+            for name, dtype in required.items()
         }
         counts, metadata = dict(manifest["counts"]), dict(manifest["metadata"])
-        postings = Postings(**arrays, num_items=int(counts["num_items"]))
+        postings = Postings(**{name: arrays[name] for name in _PLAIN}, num_items=int(counts["num_items"]))
     except (KeyError, TypeError, ValueError) as error:
         raise IndexFormatError(
             "manifest lacks an entry", where=manifest_path, received=repr(error)
@@ -78,11 +103,12 @@ def read_index(directory: str | os.PathLike[str], *, verify: bool) -> tuple[Post
         )
     try:
         check_structure(postings)
+        terms = make_term_table(postings.num_terms, arrays.get("floors"), arrays.get("redirects"))
         if verify:
             check_contents(postings)
     except IndexFormatError as error:
-        raise IndexFormatError(f"inconsistent posting lists: {error}", where=target) from error
-    return postings, metadata
+        raise IndexFormatError(f"inconsistent index: {error}", where=target) from error
+    return StoredIndex(postings, terms, metadata)
 
 
 def _counts(postings: Postings) -> dict[str, int]:
