@@ -10,6 +10,7 @@ from sparcode.index.build.builder import (
 )
 from sparcode.index.codes import count_terms, decode_terms, encode_terms, tokens_of_terms
 from sparcode.index.inverted_index import KERNELS, InvertedIndex
+from sparcode.index.live.live_index import LiveIndex
 
 __all__ = [
     "KERNELS",
@@ -19,6 +20,7 @@ __all__ = [
     "BuildResult",
     "IndexBuildError",
     "InvertedIndex",
+    "LiveIndex",
     "build_index",
     "count_terms",
     "decode_terms",

@@ -186,9 +186,8 @@ def build_index(
         pruner.begin(len(term_ids))
         for first_item, scores in score_terms(scorer, codebooks, term_ids, options.block_items):
             pruner.add(scores, first_item)
-        *lists, block_floors = pruner.finish()
-        buffer.append(*lists)
-        floors[term_ids] = block_floors
+        lengths, item_ids, scores, floors[term_ids] = pruner.finish()
+        buffer.append(lengths, item_ids, scores)
         if progress is not None:
             progress(int(term_ids[-1]) + 1, num_terms)
     terms = make_term_table(num_terms, floors if floors.any() else None)

@@ -53,7 +53,7 @@ class ShiftPruner:
         shifted = scores + self._shift
         kept = shifted > 0
         columns = np.nonzero(kept)[1]  # row by row
-        floors = np.full(len(scores), -self._shift, dtype=np.float32)
+        floors = np.full(len(scores), -self._shift[:, 0], dtype=np.float32)
         self._parts.append((kept.sum(axis=1), (columns + first_item).astype(np.int32), shifted[kept], floors))
 
     def finish(self) -> Lists:

@@ -1,0 +1,237 @@
+"""An index that changes while it is searched: items are added, removed and scored anew (docs/updates.md)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sparcode.errors import UsageError
+from sparcode.index.build.builder import BlockScorer
+from sparcode.index.inverted_index import InvertedIndex
+from sparcode.index.live import bits
+from sparcode.index.live.delta import score_items
+from sparcode.index.live.merging import merge_postings
+from sparcode.index.live.snapshot import Segment, Snapshot
+from sparcode.index.live.store import read_snapshot, write_snapshot
+from sparcode.index.postings import MAX_ITEM_ID, Postings
+from sparcode.types import SearchResult
+
+TIER_RATIO = 4
+"""A delta is merged with the one before it unless that is at least so many times larger."""
+
+MAX_DELTAS = 4
+"""Deltas that a search visits at most, beside the base."""
+
+
+class LiveIndex:
+    """An inverted index with updates, over a base that is never rewritten except by :meth:`compact`.
+
+    After any sequence of updates, results are bit for bit those of an index whose list of term t holds every
+    live item i with ``score(t, i) > floor_t``, at ``score(t, i) - floor_t``. Floors are those of the base and
+    do not move: a list that was cut to its best L items may grow beyond L.
+
+    Readers never wait: a search uses the snapshot that is current when it starts. Writers take turns.
+
+    Args:
+        base: the index as it was built; all its items 1 .. num_items are live.
+        codebooks: (S, M, N, d) float32, what the scorers of updates take, see ``codes.tokens_of_terms``.
+
+    Raises:
+        UsageError: the codebooks are not those of the index's terms.
+    """
+
+    def __init__(self, base: InvertedIndex, codebooks: NDArray[np.float32]) -> None:
+        whole = Segment(base, bits.all_items(base.num_items))
+        self._start(Snapshot((whole,), base.num_items), codebooks)
+
+    def _start(self, snapshot: Snapshot, codebooks: NDArray[np.float32]) -> None:
+        self._codebooks = np.asarray(codebooks, dtype=np.float32)
+        self._snapshot = snapshot
+        self._lock = threading.Lock()
+        sizes, num_terms = self._codebooks.shape, snapshot.segments[0].index.num_terms
+        if len(sizes) != 4 or sizes[0] * sizes[2] ** sizes[1] != num_terms:
+            raise UsageError(
+                "codebooks and index differ in their terms",
+                expected=f"(S, M, N, d) with S * N ** M = {num_terms}",
+                received=sizes,
+            )
+
+    @classmethod
+    def load(
+        cls, directory: str | os.PathLike[str], codebooks: NDArray[np.float32], *, verify: bool = True
+    ) -> LiveIndex:
+        """Open what :meth:`save` has written.
+
+        Raises:
+            IndexFormatError: missing, damaged, inconsistent, or of another version; names the file.
+            UsageError: the codebooks are not those of the index's terms.
+        """
+        live = cls.__new__(cls)
+        live._start(read_snapshot(directory, verify=verify), codebooks)
+        return live
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write the present state; segments that the directory holds already are not written again.
+
+        A crash at any moment leaves the old state or the new one.
+
+        Raises:
+            OutputError: the directory cannot be written; what was there before still is.
+        """
+        with self._lock:
+            write_snapshot(directory, self._snapshot)
+
+    def snapshot(self) -> Snapshot:
+        """The present state, which later updates do not change."""
+        return self._snapshot
+
+    def search(self, term_ids: ArrayLike, k: int, **options: Any) -> SearchResult:
+        """Exact top-k live items of each query in the present state; see :meth:`Snapshot.search`."""
+        return self._snapshot.search(term_ids, k, **options)
+
+    def add(self, item_ids: ArrayLike, scorer: BlockScorer) -> None:
+        """Add items; ids above ``num_items`` enlarge the catalogue.
+
+        Args:
+            item_ids: (n,) int, ascending and unique, 1 or larger, none of them live.
+            scorer: scores of these items alone: its item ``j`` is ``item_ids[j - 1]``.
+
+        Raises:
+            UsageError: ids of another form, or of a live item; another number of items in the scorer.
+            IndexBuildError: the scorer gives something that no index can be built from.
+        """
+        with self._lock:
+            self._put(self._checked(item_ids, live=False), scorer)
+
+    def rescore(self, item_ids: ArrayLike, scorer: BlockScorer) -> None:
+        """Replace all postings of live items; arguments and errors as of :meth:`add`, but for live ids."""
+        with self._lock:
+            self._put(self._checked(item_ids, live=True), scorer)
+
+    def remove(self, item_ids: ArrayLike) -> None:
+        """Remove live items; their ids may be added again.
+
+        Raises:
+            UsageError: ids of another form, or of an item that is not live.
+        """
+        with self._lock:
+            ids = self._checked(item_ids, live=True)
+            self._snapshot = Snapshot(_bury(self._snapshot.segments, ids), self._snapshot.num_items)
+
+    def compact(self) -> None:
+        """Write all segments into one new base; results stay the same.
+
+        Searches go on meanwhile. Memory: 8 bytes per posting beside the old base, until the last reader has
+        let go of that.
+        """
+        with self._lock:
+            old = self._snapshot
+            if len(old.segments) == 1 and not old.segments[0].num_dead:
+                return
+            deltas = reduce(_merged, reversed(old.segments[1:])) if len(old.segments) > 1 else None
+            base = old.segments[0]
+            whole = _merged(base, deltas or _nothing(base))
+            self._snapshot = Snapshot((whole,), old.num_items)
+
+    def contains(self, item_ids: ArrayLike) -> NDArray[np.bool_]:
+        """Which of the items (n,), 0 or larger, are live."""
+        return _is_live(self._snapshot, np.asarray(item_ids, dtype=np.int64))
+
+    @property
+    def num_items(self) -> int:
+        """The largest item id that ever was in the catalogue."""
+        return self._snapshot.num_items
+
+    @property
+    def num_live(self) -> int:
+        """Items that can be results."""
+        return sum(bits.count(segment.owned) for segment in self._snapshot.segments)
+
+    def _put(self, ids: NDArray[np.int64], scorer: BlockScorer) -> None:
+        if scorer.num_items != len(ids):
+            raise UsageError(
+                "as many items in the scorer as ids", expected=len(ids), received=scorer.num_items
+            )
+        if not len(ids):
+            return
+        old = self._snapshot
+        base = old.segments[0].index
+        postings = score_items(ids, scorer, self._codebooks, base.terms, base.num_terms)
+        owned = bits.with_items(bits.no_items(postings.num_items), ids)
+        fresh = Segment(InvertedIndex(postings, terms=base.terms), owned)
+        segments = _in_tiers((*_bury(old.segments, ids), fresh))
+        self._snapshot = Snapshot(segments, max(old.num_items, int(ids[-1])))
+
+    def _checked(self, item_ids: ArrayLike, live: bool) -> NDArray[np.int64]:
+        ids = np.asarray(item_ids)
+        if ids.ndim != 1 or (ids.size and not np.issubdtype(ids.dtype, np.integer)):
+            raise UsageError(
+                "item ids must be a vector of integers",
+                expected="(n,) int",
+                received=f"{ids.shape} {ids.dtype}",
+            )
+        ids = ids.astype(np.int64)
+        if len(ids) and (ids[0] < 1 or ids[-1] > MAX_ITEM_ID or (np.diff(ids) <= 0).any()):
+            raise UsageError("item ids must ascend", expected=f"1 to {MAX_ITEM_ID}, each once")
+        wrong = ids[_is_live(self._snapshot, ids) != live]
+        if len(wrong):
+            raise UsageError(
+                "item is not in the index" if live else "item is in the index already",
+                where=f"item {wrong[0]}",
+                remedy="add it first" if live else "rescore it instead, or remove it first",
+            )
+        return ids
+
+
+def _is_live(snapshot: Snapshot, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+    found = np.zeros(len(ids), dtype=bool)
+    for segment in snapshot.segments:
+        found |= bits.contains(segment.owned, ids)
+    return found
+
+
+def _bury(segments: tuple[Segment, ...], ids: NDArray[np.int64]) -> tuple[Segment, ...]:
+    """The segments without these items; a delta that owns nothing any more is dropped."""
+    left = []
+    for number, segment in enumerate(segments):
+        gone = ids[bits.contains(segment.owned, ids)]
+        if len(gone):
+            owned = bits.without_items(segment.owned, gone)
+            segment = replace(segment, owned=owned, num_dead=segment.num_dead + len(gone))
+        if number == 0 or segment.owned.any():
+            left.append(segment)
+    return tuple(left)
+
+
+def _in_tiers(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """Merge the last deltas until each is much larger than the next, and they are few."""
+    base, *deltas = segments
+    while len(deltas) > 1 and (
+        deltas[-2].index.num_postings < TIER_RATIO * deltas[-1].index.num_postings or len(deltas) > MAX_DELTAS
+    ):
+        deltas[-2:] = [_merged(deltas[-2], deltas[-1])]
+    return (base, *deltas)
+
+
+def _merged(first: Segment, second: Segment) -> Segment:
+    """One segment with what is in force of two, and the terms and metadata of the first."""
+    postings = merge_postings((first.index.postings, first.owned), (second.index.postings, second.owned))
+    size = max(len(first.owned), len(second.owned))
+    owned = np.zeros(size, dtype=np.uint64)
+    for segment in (first, second):
+        owned[: len(segment.owned)] |= segment.owned
+    return Segment(InvertedIndex(postings, first.index.metadata, first.index.terms), owned)
+
+
+def _nothing(base: Segment) -> Segment:
+    """A segment without items over the terms of another."""
+    empty = np.empty(0)
+    indptr = np.zeros(base.index.num_terms + 1, dtype=np.int64)
+    postings = Postings(indptr, empty.astype(np.int32), empty.astype(np.float32), 0)
+    return Segment(InvertedIndex(postings), bits.no_items(0))
