@@ -1,0 +1,75 @@
+"""A trained run, and the two-tower run to compare with, as a workload of ``bench_search.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from search_engines import Workload
+
+from sparcode import assembly
+from sparcode.assembly import Run
+from sparcode.config.loader import load_config
+from sparcode.errors import UsageError
+from sparcode.evaluation.queries import encode_queries
+from sparcode.evaluation.rankers import item_vectors
+from sparcode.model.block_scorer import ExhaustiveScorer
+from sparcode.model.inference import CodeEncoder, VectorEncoder
+from sparcode.model.sparcode import SparCode
+from sparcode.model.two_tower import TwoTower
+
+FIDELITY_QUERIES = 100
+
+
+def run_workload(run_dir: Path, two_tower_run: Path, count: int, k: int) -> tuple[Workload, dict[str, Any]]:
+    """The first ``count`` test queries of a sparcode run; seen items are not excluded.
+
+    Args:
+        run_dir: run directory of a sparcode model.
+        two_tower_run: run directory of a two-tower model on the same data set.
+        count: number of queries.
+        k: results per query.
+
+    Returns:
+        The workload, and facts for the report.
+
+    Raises:
+        UsageError: a run of another model.
+    """
+    run, rival = _open(run_dir), _open(two_tower_run)
+    if not isinstance(run.network, SparCode) or not isinstance(rival.network, TwoTower):
+        raise UsageError(
+            "benchmark needs a sparcode run and a two-tower run",
+            received=f"{run.config.model.name} and {rival.config.model.name}",
+        )
+    index = assembly.build_run_index(run).index
+    queries = assembly.queries_of(run.config, run.dataset, "test", count)
+    term_ids, _ = encode_queries(CodeEncoder(run.network), queries.history, queries.user_rows, count)
+    others = assembly.queries_of(rival.config, rival.dataset, "test", count)
+    (vectors,) = encode_queries(VectorEncoder(rival.network), others.history, others.user_rows, count)
+    scorer = ExhaustiveScorer(run.network, run.dataset.num_items, 1)
+
+    def exhaustive(rows: slice) -> NDArray[np.float32]:
+        places = range(*rows.indices(len(queries)))
+        return np.concatenate(
+            [
+                scorer.scores(queries.history[p : p + 1], [r[p : p + 1] for r in queries.user_rows])
+                for p in places
+            ]
+        )
+
+    work = Workload(
+        index,
+        term_ids.astype(np.int64),
+        item_vectors(rival.network, rival.dataset.num_items),
+        np.ascontiguousarray(vectors),
+        k,
+        exhaustive,
+    )
+    return work, {"dataset": run.dataset.name, "index_options": run.config.index.model_dump()}
+
+
+def _open(run_dir: Path) -> Run:
+    return assembly.open_run(load_config(run_dir / "config.yaml"), run_dir)
