@@ -1,0 +1,309 @@
+"""Attributes and predicates: what is refused, and how it is named; files; the cache."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparcode.errors import IndexFormatError, OutputError, UsageError
+from sparcode.index.filters import (
+    And,
+    Category,
+    Compare,
+    FilterCompiler,
+    Has,
+    In,
+    ItemAttributes,
+    MultiCategory,
+    Not,
+    Number,
+    parse_predicate,
+)
+from sparcode.index.filters.columns import coded_rows
+
+YEARS = [1990, None, 2001, 1990.5]
+STUDIOS = ["Größe", None, "b", "b"]
+GENRES = [["Action", "War"], [], None, ["War", "War"]]
+
+
+@pytest.fixture
+def attributes() -> ItemAttributes:
+    return ItemAttributes(
+        {
+            "year": Number.from_values(YEARS),
+            "studio": Category.from_values(STUDIOS),
+            "genres": MultiCategory.from_values(GENRES),
+        }
+    )
+
+
+def found(attributes: ItemAttributes, where: str) -> list[int]:
+    (word,) = FilterCompiler(attributes).compile(where)
+    return [item for item in range(64) if int(word) >> item & 1]
+
+
+@pytest.mark.parametrize(
+    ("where", "items"),
+    [
+        ("year = 1990", [1]),
+        ("year == 1990.0", [1]),
+        ("year != 1990", [3, 4]),
+        ("not year = 1990", [2, 3, 4]),
+        ("year not in (1990)", [2, 3, 4]),
+        ("year between 1990 and 1991 and studio = 'b'", [4]),
+        ("studio != 'b'", [1]),
+        ("genres has War", None),
+        ('genres has "War" OR year > 2e3', [1, 3, 4]),
+        ('genres in ("Action", "none")', [1]),
+        ('not (genres has "War" or `year` > 2000)', [2]),
+        ('studio = "Größe" and not not genres has "War"', [1]),
+        ("year < 0", []),
+        ("year = 1 or year = 2 and studio = 'b' or year >= 2001", [3]),
+    ],
+)
+def test_items_by_hand(attributes: ItemAttributes, where: str, items: list[int] | None) -> None:
+    if items is None:
+        with pytest.raises(UsageError, match=r"position 12.*number or text in quotes.*received War"):
+            found(attributes, where)
+    else:
+        assert found(attributes, where) == items
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("", "position 1: .*the name of an attribute; received the end"),
+        ("year", r"position 5: .*in, not in, has or between; received the end"),
+        ("year >= ", "position 9: .*number or text in quotes"),
+        ("year >= 'a' x", "position 13: .*and, or, or the end; received x"),
+        ("(year = 1", "position 10: .*a closing parenthesis; received the end"),
+        ("genres in ()", "position 12: "),
+        ("genres in ('a' 'b')", "position 16: .*a comma or a closing parenthesis"),
+        ("genres has 'a", "position 12: text without its closing quote"),
+        ("year = 1990s", "position 8: unexpected character"),
+        ("year @ 3", "position 6: unexpected character; received '@'"),
+        ("year between 1 or 2", "position 16: .*expected and; received or"),
+        ("year not 3", "position 10: .*expected in; received 3"),
+        ("year = 1e999", "position 8: not a value.*a finite number; received 1e999"),
+        ("year = 9007199254740993", "integer too large"),
+        ("year = " + "9" * 5000, "position 8: not a value"),
+        ("(" * 99, "nested too deeply"),
+        ("not " * 99 + "year = 1", "nested too deeply"),
+        ("age = 1", r"unknown attribute; expected year \(number\) \| studio \(category\) \| genres \(set\)"),
+        ("year = 'b'", 'attribute year is a number.*a number in place of "b"'),
+        ("year has 1", "attribute year is a number.*expected =, !="),
+        ("studio > 'a'", "attribute studio is a category.*expected =, != or in"),
+        ("studio has 'a'", "attribute studio is a category"),
+        ("genres = 'War'", "attribute genres is a set.*expected has or in"),
+        ("genres has 1.5", "text in place of 1.5"),
+    ],
+)
+def test_bad_predicates_are_refused_in_one_line(attributes: ItemAttributes, where: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        found(attributes, where)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_values_are_refused(attributes: ItemAttributes) -> None:
+    for make in (
+        lambda: Compare("year", "~", 1),
+        lambda: Compare("year", "=", float("nan")),
+        lambda: Compare("year", "=", True),
+        lambda: Has("genres", None),  # type: ignore[arg-type]
+        lambda: In("year", ()),
+        lambda: In("year", "text"),  # type: ignore[arg-type]
+        lambda: And((Compare("year", "=", 1),)),
+        lambda: FilterCompiler(attributes).compile(3),  # type: ignore[arg-type]
+        lambda: Number.from_values(["x"]),  # type: ignore[list-item]
+    ):
+        with pytest.raises(UsageError):
+            make()
+
+
+def test_a_value_that_no_item_has_is_warned_of_once(
+    attributes: ItemAttributes, caplog: pytest.LogCaptureFixture
+) -> None:
+    compiler = FilterCompiler(attributes)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            compiler.compile("genres in ('War', 'Wra')")
+    assert [record.getMessage() for record in caplog.records] == [
+        "no item has genres 'Wra': nothing matches it"
+    ]
+
+
+def test_equivalent_writings_share_one_bitset(attributes: ItemAttributes) -> None:
+    compiler = FilterCompiler(attributes)
+    words = compiler.compile("year = 1 and (studio = 'b' and genres has 'War')")
+    assert compiler.compile("genres has 'War' and studio='b' and (year = 1.0 and year = 1)") is words
+    assert (
+        compiler.compile(Not(Not(parse_predicate("studio = 'b' and year = 1 and genres has 'War'")))) is words
+    )
+    assert not words.flags.writeable
+
+
+def test_the_cache_is_bounded_and_forgets_the_least_recently_used(attributes: ItemAttributes) -> None:
+    compiler = FilterCompiler(attributes, cache_bytes=16)  # two bitsets of one word
+    first, second = compiler.compile("year = 1"), compiler.compile("year = 2")
+    assert compiler.compile("year = 1") is first
+    compiler.compile("year = 3")
+    assert compiler.compile("year = 1") is first
+    assert compiler.compile("year = 2") is not second
+
+
+def test_masks_are_shared_where_the_predicates_are(attributes: ItemAttributes) -> None:
+    compiler = FilterCompiler(attributes)
+    late = compiler.compile("year > 2000")
+    assert compiler.masks(None, 2) is None
+    assert compiler.masks([None, None], 2) is None
+    assert compiler.masks([], 0) is None
+    assert compiler.masks("year > 2000", 2) is late
+    assert compiler.masks(["year > 2000", parse_predicate("year > 2000")], 2) is late
+    mixed = compiler.masks(["year > 2000", None], 2)
+    assert mixed is not None
+    assert mixed.tolist() == [[0b1000], [0b11110]]
+    with pytest.raises(UsageError, match="one predicate per query; expected 3; received 2"):
+        compiler.masks(["year > 2000", None], 3)
+
+
+def test_threads_share_a_compiler(attributes: ItemAttributes) -> None:
+    compiler = FilterCompiler(attributes, cache_bytes=64)
+    expected = {year: found(attributes, f"year > {year}") for year in range(1980, 2010)}
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        years = list(expected) * 20
+        random.Random(seed).shuffle(years)
+        for year in years:
+            (word,) = compiler.compile(f"year > {year}")
+            if [item for item in range(64) if int(word) >> item & 1] != expected[year]:
+                wrong.append(year)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_padded_rows_become_sets() -> None:
+    column = coded_rows(["a", "b", "c"], np.array([[1, 2, 3], [0, 3, 1], [0, 0, 0], [2, 2, 0]], np.int32))
+    assert column.indptr.tolist() == [0, 0, 2, 2, 3]
+    assert column.codes.tolist() == [0, 2, 1]
+    column.check()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({}, "at least one column"),
+        ({"": Number.from_values([1])}, "needs a name"),
+        ({"a": Number.from_values([1]), "b": Number.from_values([1, 2])}, "differ in length"),
+        ({"a": Number(np.array([0.0, 1.0]))}, "a: column is inconsistent: row 0 of a number"),
+        ({"a": Number(np.array([np.nan, np.inf]))}, "infinite"),
+        ({"a": Category(("x",), np.array([-1, 1], np.int32))}, "code out of range; expected -1 to 0"),
+        ({"a": Category(("x",), np.array([0, 0], np.int32))}, "row 0 of a category"),
+        ({"a": Category(("x", "x"), np.array([-1, 0], np.int32))}, "distinct"),
+        ({"a": MultiCategory(("x",), np.array([0, 0, 2]), np.array([0, 0], np.int32))}, "do not ascend"),
+        ({"a": MultiCategory(("x",), np.array([0, 0, 2, 1]), np.array([0], np.int32))}, "borders"),
+        ({"a": MultiCategory(("x",), np.array([0, 1]), np.array([0], np.int32))}, "row 0 of a set"),
+        ({"a": MultiCategory(("x",), np.array([0, 0, 1]), np.array([-1], np.int32))}, "out of range"),
+    ],
+)
+def test_inconsistent_columns_are_refused(columns: dict, message: str) -> None:
+    with pytest.raises(IndexFormatError, match=message):
+        ItemAttributes(columns)
+
+
+def assert_same(left: ItemAttributes, right: ItemAttributes) -> None:
+    assert (left.names, left.num_items) == (right.names, right.num_items)
+    for name in left.names:
+        one, other = left.column(name), right.column(name)
+        assert type(one) is type(other)
+        for field, value in vars(one).items():
+            if not field.startswith("_"):
+                np.testing.assert_array_equal(value, getattr(other, field))
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_round_trip(attributes: ItemAttributes, tmp_path: Path, verify: bool) -> None:
+    attributes.save(tmp_path / "attributes")
+    loaded = ItemAttributes.load(tmp_path / "attributes", verify=verify)
+    assert_same(attributes, loaded)
+    year = loaded.column("year")
+    assert isinstance(year, Number)
+    assert isinstance(year.values.base, np.memmap)
+    assert loaded.size_bytes == attributes.size_bytes > 0
+
+
+def test_saving_replaces_what_was_there(attributes: ItemAttributes, tmp_path: Path) -> None:
+    attributes.save(tmp_path)
+    other = ItemAttributes({"size": Number.from_values([1, 2])})
+    other.save(tmp_path)
+    assert_same(other, ItemAttributes.load(tmp_path))
+    assert len(list(tmp_path.iterdir())) == 2
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="attributes cannot be written"):
+        other.save(tmp_path / "file")
+
+
+def same_json(left: Path, right: Path) -> bool:
+    try:
+        return bool(json.loads(left.read_bytes()) == json.loads(right.read_bytes()))
+    except ValueError:
+        return False
+
+
+def test_damaged_files_are_refused_by_name(attributes: ItemAttributes, tmp_path: Path) -> None:
+    """Every bit flip and truncation is refused, with the file named."""
+    attributes.save(tmp_path / "good")
+    rng = random.Random(1)
+    files = sorted((tmp_path / "good").iterdir())
+    for trial in range(300):
+        bad = tmp_path / "bad"
+        shutil.rmtree(bad, ignore_errors=True)
+        shutil.copytree(tmp_path / "good", bad)
+        path = bad / files[trial % len(files)].name
+        content = bytearray(path.read_bytes())
+        if trial % 3 == 0:
+            content = content[: rng.randrange(len(content))]
+        else:
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+        if path.name == "manifest.json" and same_json(path, tmp_path / "good" / path.name):
+            continue  # white space was hit
+        with pytest.raises(IndexFormatError, match=str(bad)):
+            ItemAttributes.load(bad)
+
+
+def test_a_manifest_that_contradicts_its_sections_is_refused(
+    attributes: ItemAttributes, tmp_path: Path
+) -> None:
+    from sparcode.index.storage import section_directory
+
+    attributes.save(tmp_path)
+    path = tmp_path / "manifest.json"
+    for change in (
+        {"num_items": 5},
+        {"columns": [{"name": "year", "kind": "number"}] * 2},
+        {"columns": [{"name": "year", "kind": "colour"}]},
+        {"columns": [{"name": "year", "kind": "category", "vocabulary": []}]},
+        {"columns": [{"name": "a"}]},
+        {"columns": 3},
+        {"sections": []},
+    ):
+        attributes.save(tmp_path)
+        content = {**json.loads(path.read_text()), **change}
+        del content["checksum"]
+        checksum = section_directory._checksum(content)
+        path.write_text(json.dumps({**content, "checksum": checksum}))
+        with pytest.raises(IndexFormatError, match=str(path)):
+            ItemAttributes.load(tmp_path)
