@@ -9,6 +9,7 @@ from sparcode.index.build.builder import (
     build_index,
 )
 from sparcode.index.codes import count_terms, decode_terms, encode_terms, tokens_of_terms
+from sparcode.index.filters.attributes import ItemAttributes
 from sparcode.index.inverted_index import KERNELS, InvertedIndex
 from sparcode.index.live.live_index import LiveIndex
 
@@ -20,6 +21,7 @@ __all__ = [
     "BuildResult",
     "IndexBuildError",
     "InvertedIndex",
+    "ItemAttributes",
     "LiveIndex",
     "build_index",
     "count_terms",

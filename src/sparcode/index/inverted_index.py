@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import UsageError
+from sparcode.index.filters.attributes import ItemAttributes
+from sparcode.index.filters.compiler import FilterCompiler, Where
 from sparcode.index.postings import Postings, make_postings
 from sparcode.index.search.filling import fill_short_rows
 from sparcode.index.search.kernels import WorkspacePool, search_term_at_a_time
@@ -53,6 +56,7 @@ class InvertedIndex:
         self._terms = terms or TermTable()
         self._lists: ListSource = PlainLists(postings)
         self._pool = WorkspacePool(postings.num_items)
+        self._filters: FilterCompiler | None = None
         self.metadata: dict[str, Any] = dict(metadata or {})
 
     @classmethod
@@ -117,6 +121,7 @@ class InvertedIndex:
         num_threads: int = 1,
         kernel: Kernel = "auto",
         *,
+        where: Where = None,
         mask: NDArray[np.uint64] | None = None,
         fill: bool = False,
     ) -> SearchResult:
@@ -135,9 +140,11 @@ class InvertedIndex:
             allow: the only item ids that may be results, in the same forms; None = all.
             num_threads: threads that share the batch.
             kernel: one of :data:`KERNELS`.
+            where: predicate over the item attributes, or its text (docs/filters.md): one shared, or one (or
+                None) per query; None = all items. Needs :meth:`with_attributes`.
             mask: (num_words,) uint64, or (B, num_words) for one per query, num_words = num_items // 64 + 1:
                 item i may be a result if bit ``i % 64`` of word ``i // 64`` is set; None = all. An item must
-                be permitted by ``exclude``, ``allow`` and ``mask``.
+                be permitted by ``exclude``, ``allow``, ``where`` and ``mask``.
             fill: complete short rows with the permitted items, from 1, of smallest id and score 0: items
                 without a posting in the query's lists count as the floor.
 
@@ -154,7 +161,7 @@ class InvertedIndex:
             weights=make_weights(weights, terms.shape),
             exclude=make_id_lists(exclude, len(terms), self.num_items, "exclude"),
             allow=make_id_lists(allow, len(terms), self.num_items, "allow"),
-            mask=make_mask(mask, len(terms), self.num_items),
+            mask=self._restrict(make_mask(mask, len(terms), self.num_items), where, len(terms)),
         )
         if kernel == "oracle":
             return search_oracle(self.posting_list, self.num_items, queries, k, fill)
@@ -162,6 +169,32 @@ class InvertedIndex:
         if fill:
             fill_short_rows(result, queries, self.num_items)
         return result
+
+    def _restrict(self, mask: NDArray[np.uint64], where: Where, num_queries: int) -> NDArray[np.uint64]:
+        """(R, num_words) bitsets, R = 0, 1 or B, that permit what both ``mask`` and ``where`` do."""
+        if where is None:
+            return mask
+        if self._filters is None:
+            raise UsageError("the index has no item attributes", remedy="give it some by with_attributes()")
+        words = self._filters.masks(where, num_queries)
+        if words is None:
+            return mask
+        rows = words.reshape(-1, mask.shape[1])
+        return rows & mask if len(mask) else rows
+
+    def with_attributes(self, attributes: ItemAttributes) -> InvertedIndex:
+        """The same index, able to filter by ``attributes``, which are kept apart from it on disk.
+
+        Raises:
+            UsageError: they are of another number of items.
+        """
+        if attributes.num_items != self.num_items:
+            raise UsageError(
+                "attributes are of another catalogue", expected=self.num_items, received=attributes.num_items
+            )
+        able = copy.copy(self)
+        able._filters = FilterCompiler(attributes)
+        return able
 
     @staticmethod
     def _check_options(k: int, num_threads: int, kernel: str) -> None:
@@ -180,6 +213,11 @@ class InvertedIndex:
     def terms(self) -> TermTable:
         """Floors and redirects of the terms."""
         return self._terms
+
+    @property
+    def attributes(self) -> ItemAttributes | None:
+        """What ``where`` speaks of."""
+        return None if self._filters is None else self._filters.attributes
 
     @property
     def num_items(self) -> int:
