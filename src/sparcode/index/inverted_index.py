@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from sparcode.errors import UsageError
 from sparcode.index.filters.attributes import ItemAttributes
 from sparcode.index.filters.compiler import FilterCompiler, Where
+from sparcode.index.packed.coding import ENCODINGS, Encoding
+from sparcode.index.packed.lists import PackedLists, pack_postings
 from sparcode.index.postings import Postings, make_postings
 from sparcode.index.search.filling import fill_short_rows
 from sparcode.index.search.kernels import WorkspacePool, search_term_at_a_time
@@ -41,20 +43,20 @@ class InvertedIndex:
     The index does not change once made and may be searched from several threads at once.
 
     Args:
-        postings: checked posting lists, see :func:`sparcode.index.postings.make_postings`.
+        postings: checked posting lists, see :func:`sparcode.index.postings.make_postings`, or packed ones.
         metadata: anything worth keeping with the index, as JSON values.
         terms: floors and redirects, see :func:`sparcode.index.terms.make_term_table`.
     """
 
     def __init__(
         self,
-        postings: Postings,
+        postings: Postings | PackedLists,
         metadata: Mapping[str, Any] | None = None,
         terms: TermTable | None = None,
     ) -> None:
         self._postings = postings
         self._terms = terms or TermTable()
-        self._lists: ListSource = PlainLists(postings)
+        self._lists: ListSource = postings if isinstance(postings, PackedLists) else PlainLists(postings)
         self._pool = WorkspacePool(postings.num_items)
         self._filters: FilterCompiler | None = None
         self.metadata: dict[str, Any] = dict(metadata or {})
@@ -204,10 +206,33 @@ class InvertedIndex:
         if kernel not in KERNELS:
             raise UsageError("unknown kernel", expected=" | ".join(KERNELS), received=kernel)
 
+    def pack(self, encoding: Encoding) -> InvertedIndex:
+        """The same index over packed lists, which are searched without unpacking the whole.
+
+        Args:
+            encoding: how scores are coded, see :mod:`sparcode.index.packed.coding` for the error of each.
+
+        Returns:
+            An index whose searches give, bit for bit, what a plain index of the decoded scores gives.
+
+        Raises:
+            UsageError: unknown encoding.
+        """
+        if encoding not in ENCODINGS:
+            raise UsageError("unknown encoding", expected=" | ".join(ENCODINGS), received=encoding)
+        packed = InvertedIndex(pack_postings(self.postings, encoding), self.metadata, self._terms)
+        packed._filters = self._filters
+        return packed
+
+    @property
+    def encoding(self) -> Literal["plain", "float32", "float16", "uint8"]:
+        """How scores are coded; ``plain`` for lists that are not packed."""
+        return self._postings.encoding if isinstance(self._postings, PackedLists) else "plain"
+
     @property
     def postings(self) -> Postings:
-        """The posting lists, read-only."""
-        return self._postings
+        """The posting lists, read-only; those of a packed index are decoded anew at every call."""
+        return self._postings.unpack() if isinstance(self._postings, PackedLists) else self._postings
 
     @property
     def terms(self) -> TermTable:
@@ -247,23 +272,22 @@ class InvertedIndex:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the arrays, in memory and, without headers, on disk."""
+        """Bytes of the arrays, which are those on disk without their headers."""
         return self._postings.size_bytes + self._terms.size_bytes
 
     def list_lengths(self) -> NDArray[np.int64]:
         """(num_terms,) int64 number of postings of each list."""
-        return np.diff(self._postings.indptr)
+        return self._postings.list_lengths()
 
     def posting_list(self, term_id: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Item ids (n,) int32 and scores (n,) float32 of one list, as read-only views.
+        """Item ids (n,) int32 and scores (n,) float32 of one list, read-only.
 
         Raises:
             UsageError: term id out of range.
         """
         if not 0 <= term_id < self.num_terms:
             raise UsageError("term id out of range", expected=f"0 to {self.num_terms - 1}", received=term_id)
-        start, stop = self._postings.indptr[term_id : term_id + 2]
-        return self._postings.item_ids[start:stop], self._postings.scores[start:stop]
+        return self._postings.posting_list(term_id)
 
     def __repr__(self) -> str:
         return (

@@ -45,6 +45,15 @@ class Postings:
         """Bytes of the three arrays."""
         return self.indptr.nbytes + self.item_ids.nbytes + self.scores.nbytes
 
+    def list_lengths(self) -> NDArray[np.int64]:
+        """(num_terms,) int64 number of postings of each list."""
+        return np.diff(self.indptr)
+
+    def posting_list(self, term_id: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Item ids and scores of one list, as views."""
+        start, stop = self.indptr[term_id : term_id + 2]
+        return self.item_ids[start:stop], self.scores[start:stop]
+
 
 def make_postings(indptr: ArrayLike, item_ids: ArrayLike, scores: ArrayLike, num_items: int) -> Postings:
     """Convert to the stored types and check every invariant of :class:`Postings`.

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparcode.errors import IndexFormatError
+from sparcode.index.packed.checks import check_packed_contents, check_packed_structure
+from sparcode.index.packed.coding import CODE_TYPES, ENCODINGS
+from sparcode.index.packed.lists import PackedLists
 from sparcode.index.postings import Postings, check_contents, check_structure
 from sparcode.index.storage.section_directory import (
     MANIFEST_NAME,
@@ -22,9 +26,19 @@ from sparcode.index.storage.section_directory import (
 from sparcode.index.terms import TermTable, make_term_table
 
 _PLAIN = {"indptr": "<i8", "item_ids": "<i4", "scores": "<f4"}
+_PACKED = {"lengths": "<i4", "id_words": "<i4", "ids": "<u8"}
+_STEPS = {"steps": "<f4"}
 _TERMS = {"floors": "<f4", "redirects": "<i4"}
-_DTYPES = {**_PLAIN, **_TERMS}
-_INDEX = DirectoryFormat("sparcode-index", "index", "|".join(_DTYPES))
+_NAMES = (*_PLAIN, *_PACKED, "codes", *_STEPS, *_TERMS)
+_INDEX = DirectoryFormat("sparcode-index", "index", "|".join(_NAMES))
+
+_SECTIONS: dict[str, dict[str, str]] = {
+    "plain": _PLAIN,
+    "float32": {**_PACKED, "codes": CODE_TYPES["float32"]},
+    "float16": {**_PACKED, "codes": CODE_TYPES["float16"], **_STEPS},
+    "uint8": {**_PACKED, "codes": CODE_TYPES["uint8"], **_STEPS},
+}
+"""Name and element type of the sections that each encoding needs."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +46,12 @@ class StoredIndex:
     """The parts of an index that are kept on disk.
 
     Attributes:
-        postings: posting lists.
+        postings: posting lists, plain or packed.
         terms: floors and redirects.
         metadata: JSON values.
     """
 
-    postings: Postings
+    postings: Postings | PackedLists
     terms: TermTable
     metadata: Mapping[str, Any]
 
@@ -52,14 +66,13 @@ def write_index(directory: str | os.PathLike[str], stored: StoredIndex) -> None:
     Raises:
         OutputError: cannot be written, or the metadata are not JSON; the old index is left as it was.
     """
-    content = {
-        "encoding": "plain",
-        "counts": _counts(stored.postings),
-        "metadata": dict(stored.metadata),
-    }
-    arrays = {name: getattr(stored.postings, name) for name in _PLAIN}
-    arrays |= {name: getattr(stored.terms, name) for name in _TERMS}
-    sections = {name: (array, _DTYPES[name]) for name, array in arrays.items() if array is not None}
+    postings, terms = stored.postings, stored.terms
+    encoding = postings.encoding if isinstance(postings, PackedLists) else "plain"
+    content = {"encoding": encoding, "counts": _counts(postings), "metadata": dict(stored.metadata)}
+    sections = {name: (getattr(postings, name), dtype) for name, dtype in _SECTIONS[encoding].items()}
+    for name, dtype in _TERMS.items():
+        if getattr(terms, name) is not None:
+            sections[name] = (getattr(terms, name), dtype)
     write_directory(directory, _INDEX, content, sections)
 
 
@@ -79,42 +92,80 @@ def read_index(directory: str | os.PathLike[str], *, verify: bool) -> StoredInde
     target = Path(directory)
     manifest_path = target / MANIFEST_NAME
     manifest = read_manifest(target, _INDEX)
-    if manifest.get("encoding") != "plain":
+    encoding = manifest.get("encoding")
+    if not isinstance(encoding, str) or encoding not in _SECTIONS:
         raise IndexFormatError(
-            "unknown encoding", where=manifest_path, expected="plain", received=manifest.get("encoding")
+            "unknown encoding", where=manifest_path, expected=" | ".join(_SECTIONS), received=encoding
         )
     try:
         entries = {entry["name"]: entry for entry in manifest["sections"]}
-        required = {**_PLAIN, **{name: dtype for name, dtype in _TERMS.items() if name in entries}}
+        counts, metadata = dict(manifest["counts"]), dict(manifest["metadata"])
+        num_items = int(counts["num_items"])
+        needed = {**_SECTIONS[encoding], **{name: _TERMS[name] for name in _TERMS if name in entries}}
         arrays = {
             name: open_section(target, _INDEX, entries[name], dtype, verify=verify)
-            for name, dtype in required.items()
+            for name, dtype in needed.items()
         }
-        counts, metadata = dict(manifest["counts"]), dict(manifest["metadata"])
-        postings = Postings(**{name: arrays[name] for name in _PLAIN}, num_items=int(counts["num_items"]))
     except (KeyError, TypeError, ValueError) as error:
         raise IndexFormatError(
             "manifest lacks an entry", where=manifest_path, received=repr(error)
         ) from error
-    received = _counts(postings)
-    if counts != received:
-        raise IndexFormatError(
-            "counts differ from the sections", where=manifest_path, expected=counts, received=received
-        )
+    _refuse_others(entries, needed, manifest_path)
     try:
-        check_structure(postings)
+        postings = _make_postings(encoding, arrays, num_items)
         terms = make_term_table(postings.num_terms, arrays.get("floors"), arrays.get("redirects"))
+        received = _counts(postings)
+        if counts != received:
+            raise IndexFormatError("counts differ from the sections", expected=counts, received=received)
         if verify:
-            check_contents(postings)
+            _check_postings(postings)
     except IndexFormatError as error:
         raise IndexFormatError(f"inconsistent index: {error}", where=target) from error
     return StoredIndex(postings, terms, metadata)
 
 
-def _counts(postings: Postings) -> dict[str, int]:
+def _make_postings(encoding: str, arrays: Mapping[str, NDArray], num_items: int) -> Postings | PackedLists:
+    """Posting lists with checked borders."""
+    if encoding == "plain":
+        plain = Postings(arrays["indptr"], arrays["item_ids"], arrays["scores"], num_items)
+        check_structure(plain)
+        return plain
+    steps = arrays.get("steps")
+    packed = PackedLists(
+        encoding=next(name for name in ENCODINGS if name == encoding),
+        lengths=arrays["lengths"],
+        id_words=arrays["id_words"],
+        ids=arrays["ids"],
+        codes=arrays["codes"],
+        steps=np.ones(len(arrays["lengths"]), dtype=np.float32) if steps is None else steps,
+        num_items=num_items,
+    )
+    check_packed_structure(packed)
+    return packed
+
+
+def _check_postings(postings: Postings | PackedLists) -> None:
+    if isinstance(postings, PackedLists):
+        check_packed_contents(postings)
+    else:
+        check_contents(postings)
+
+
+def _refuse_others(entries: Mapping[str, Any], needed: Mapping[str, str], manifest_path: Path) -> None:
+    others = [name for name in entries if name not in needed]
+    if others:
+        raise IndexFormatError(
+            "manifest names a section that does not belong to the encoding",
+            where=manifest_path,
+            expected=", ".join(needed),
+            received=others[0],
+        )
+
+
+def _counts(postings: Postings | PackedLists) -> dict[str, int]:
     return {
         "num_terms": postings.num_terms,
         "num_items": postings.num_items,
-        "num_lists": int(np.count_nonzero(np.diff(postings.indptr))),
+        "num_lists": int(np.count_nonzero(postings.list_lengths())),
         "num_postings": postings.num_postings,
     }

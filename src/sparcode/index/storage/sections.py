@@ -18,7 +18,7 @@ FORMAT_VERSION = 1
 
 MAGIC = b"SPARCIDX"
 HEADER_BYTES = 64
-DTYPE_CODES = {1: "<i4", 2: "<i8", 3: "<f4", 4: "<f8"}
+DTYPE_CODES = {1: "<i4", 2: "<i8", 3: "<f4", 4: "<f8", 5: "|u1", 6: "<f2", 7: "<u8"}
 
 _FIELDS = struct.Struct("<8sII16sQQI8x")  # all but the last four bytes, which are the checksum of these 60
 _CHECKSUM = struct.Struct("<I")

@@ -1,0 +1,132 @@
+"""Packed lists: coding keeps to its bound, ids come back, and searches equal those of the decoded lists."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sparcode.index import KERNELS, InvertedIndex
+from sparcode.index.packed.checks import check_packed_contents, check_packed_structure
+from sparcode.index.packed.coding import ENCODINGS, Encoding, encode_scores, error_bound, make_steps
+from sparcode.index.packed.lists import pack_postings
+from sparcode.index.postings import MAX_ITEM_ID, make_postings
+
+ENCODING = st.sampled_from(ENCODINGS)
+FLOAT32 = st.floats(
+    np.finfo(np.float32).smallest_subnormal, float(np.finfo(np.float32).max), width=32, allow_subnormal=True
+)
+
+
+@st.composite
+def indexes(draw: st.DrawFn) -> InvertedIndex:
+    """Lists of every kind: empty, with gaps, nearly complete, complete with and without item 0."""
+    num_items = draw(st.sampled_from([1, 5, 40, 200, 1000]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shares = draw(st.lists(st.sampled_from([0.0, 0.02, 0.3, 0.9, 1.0]), min_size=1, max_size=6))
+    lists = [np.flatnonzero(rng.random(num_items + 1) < share) for share in shares]
+    lists = [items[items > 0] if draw(st.booleans()) else items for items in lists]
+    count = sum(map(len, lists))
+    values = draw(st.sampled_from(["few", "exponential", "wide"]))
+    scores = {
+        "few": rng.choice([0.1, 0.25, 0.3, 1.0], count),
+        "exponential": rng.exponential(1.0, count) + 1e-9,
+        "wide": 10.0 ** rng.uniform(-44, 37, count),
+    }[values].astype(np.float32)
+    return InvertedIndex.from_postings(
+        np.cumsum([0, *map(len, lists)]), np.concatenate(lists), scores, num_items=num_items
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(indexes(), ENCODING, st.data())
+def test_every_kernel_gives_what_the_oracle_gives_on_the_decoded_lists(
+    index: InvertedIndex, encoding: Encoding, data: st.DataObject
+) -> None:
+    packed = index.pack(encoding)
+    plain = InvertedIndex(packed.postings)
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    shape = (data.draw(st.integers(0, 7)), data.draw(st.integers(1, 5)))
+    term_ids = rng.integers(-1, index.num_terms, shape)
+    k = data.draw(st.sampled_from([1, 3, 50]))
+    options = {
+        "weights": data.draw(st.sampled_from([None, rng.choice([0.0, 0.7, 1.0], shape)])),
+        "exclude": data.draw(st.sampled_from([None, np.arange(0, index.num_items, 3)])),
+        "fill": data.draw(st.booleans()),
+    }
+    expected = plain.search(term_ids, k, kernel="oracle", **options)
+    for kernel in KERNELS:
+        for num_threads in (1, 3):
+            result = packed.search(term_ids, k, kernel=kernel, num_threads=num_threads, **options)
+            np.testing.assert_array_equal(result.item_ids, expected.item_ids, err_msg=kernel)
+            np.testing.assert_array_equal(result.scores, expected.scores, err_msg=kernel)
+
+
+@settings(max_examples=150, deadline=None)
+@given(indexes(), ENCODING)
+def test_packing_keeps_every_posting_and_the_error_bound(index: InvertedIndex, encoding: Encoding) -> None:
+    lists = pack_postings(index.postings, encoding)
+    check_packed_structure(lists)
+    check_packed_contents(lists)
+    decoded = lists.unpack()
+    np.testing.assert_array_equal(decoded.indptr, index.postings.indptr)
+    np.testing.assert_array_equal(decoded.item_ids, index.postings.item_ids)
+    make_postings(decoded.indptr, decoded.item_ids, decoded.scores, index.num_items)
+    for term in range(index.num_terms):
+        items, scores = lists.posting_list(term)
+        _, exact = index.posting_list(term)
+        start, stop = decoded.indptr[term : term + 2]
+        np.testing.assert_array_equal(items, decoded.item_ids[start:stop])
+        np.testing.assert_array_equal(scores, decoded.scores[start:stop])
+        assert_within_bound(exact, scores, encoding)
+
+
+def assert_within_bound(exact: NDArray, scores: NDArray, encoding: Encoding) -> None:
+    if not len(exact):
+        return
+    largest = float(exact.max())
+    difference = np.abs(exact.astype(np.float64) - scores.astype(np.float64))
+    assert (difference <= error_bound(exact, largest, encoding)).all()
+    assert (difference <= error_bound(scores, largest, encoding)).all()
+    assert (np.isfinite(scores) & (scores > 0)).all()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(FLOAT32, min_size=1, max_size=20), ENCODING)
+def test_any_scores_keep_the_error_bound(values: list[float], encoding: Encoding) -> None:
+    """From the smallest to the largest float32 in one list."""
+    exact = np.array(values, dtype=np.float32)
+    steps = np.repeat(make_steps(exact.max(keepdims=True), encoding), len(exact))
+    codes = encode_scores(exact, steps, encoding)
+    assert (codes > 0).all()
+    assert_within_bound(exact, (steps * codes.astype(np.float32)).astype(np.float32), encoding)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sets(st.integers(0, MAX_ITEM_ID), max_size=150), st.integers(0, 40))
+def test_any_item_ids_come_back(chosen: set[int], run: int) -> None:
+    """Wide gaps, and runs without any, up to the largest id."""
+    items = np.unique([*chosen, *range(MAX_ITEM_ID - run, MAX_ITEM_ID)]).astype(np.int64)
+    scores = np.ones(len(items), dtype=np.float32)
+    # Two equal lists: the second begins with a word of its own, behind the zero bits of the first.
+    postings = make_postings(
+        [0, len(items), 2 * len(items)], np.tile(items, 2), np.tile(scores, 2), MAX_ITEM_ID
+    )
+    lists = pack_postings(postings, "uint8")
+    check_packed_contents(lists)
+    for term in (0, 1):
+        np.testing.assert_array_equal(lists.posting_list(term)[0], items)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_the_smaller_form_is_chosen(encoding: Encoding) -> None:
+    """A complete list needs no ids; one item of a large catalogue needs no codes of the others."""
+    width = {"float32": 4, "float16": 2, "uint8": 1}[encoding]
+    complete = InvertedIndex.from_postings([0, 1000], np.arange(1, 1001), np.ones(1000), num_items=1000)
+    assert pack_postings(complete.postings, encoding).ids.nbytes == 16
+    assert pack_postings(complete.postings, encoding).codes.nbytes == 1001 * width
+    single = InvertedIndex.from_postings([0, 1], [700], np.ones(1), num_items=1000)
+    assert pack_postings(single.postings, encoding).ids.nbytes == 24
+    assert pack_postings(single.postings, encoding).codes.nbytes == width
