@@ -100,6 +100,7 @@ class Case:
     prune: str = "bias"
     shared: bool = False
     signed: bool = False
+    item_ids: bool = True
 
 
 def make_config(case: Case) -> Config:
@@ -109,6 +110,7 @@ def make_config(case: Case) -> Config:
                 "max_history": LENGTH,
                 "use_user_features": case.features,
                 "use_item_features": case.features,
+                "use_item_ids": case.item_ids,
             },
             "model": {
                 "name": case.model,
@@ -127,7 +129,7 @@ def make_config(case: Case) -> Config:
 
 def make_network(case: Case, dataset: Dataset) -> MatchingNetwork:
     item_specs, user_specs = (ITEM_FEATURES, USER_FEATURES) if case.features else ((), ())
-    shape = DataShape(NUM_ITEMS, LENGTH, item_specs, user_specs, dataset.item_arrays)
+    shape = DataShape(NUM_ITEMS, LENGTH, item_specs, user_specs, dataset.item_arrays, case.item_ids)
     network = build_network(make_config(case).model, shape)
     network.set_train(False)
     rng = np.random.default_rng(11)  # MindSpore's own initialisers depend on what ran before in this process

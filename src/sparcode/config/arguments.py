@@ -109,6 +109,25 @@ class InferArguments:
     device_target: str
 
 
+@dataclass(frozen=True)
+class UpdateArguments:
+    """Arguments of update.py, which needs no configuration beside the bundle.
+
+    Attributes:
+        bundle: bundle directory to read.
+        add, remove, rescore: files of items, None = no items.
+        output: bundle directory to write, possibly ``bundle`` itself.
+        device_target: device that scores the items.
+    """
+
+    bundle: Path
+    add: Path | None
+    remove: Path | None
+    rescore: Path | None
+    output: Path
+    device_target: str
+
+
 class EntryParser(argparse.ArgumentParser):
     """Raises ``UsageError`` instead of leaving the process; appends the configuration keys to ``--help``."""
 
@@ -261,6 +280,48 @@ def parse_infer(argv: Sequence[str]) -> InferArguments:
     )
     flags = parser.parse_args(argv)
     return InferArguments(flags.bundle, flags.input, flags.topk, flags.output, flags.device_target)
+
+
+def parse_update(argv: Sequence[str]) -> UpdateArguments:
+    """Parses the command line of update.py.
+
+    Raises:
+        UsageError: wrong flags, or nothing to change.
+    """
+    parser = EntryParser(
+        "update.py", "Adds, removes or scores anew items of a deployment bundle.", list_keys=False
+    )
+    parser.add_argument(
+        "--bundle", metavar="BUNDLE", type=Path, required=True, help="bundle directory to read"
+    )
+    parser.add_argument(
+        "--add",
+        metavar="FILE",
+        type=Path,
+        help='items to add, a JSON object a line: {"item": "id", "features": {...}}; '
+        "for items that were removed before the id alone is enough",
+    )
+    parser.add_argument("--remove", metavar="FILE", type=Path, help="items to remove, an id a line")
+    parser.add_argument(
+        "--rescore",
+        metavar="FILE",
+        type=Path,
+        help="items to score anew, an id a line, or as in --add with other features",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="BUNDLE",
+        type=Path,
+        help="bundle directory to write (default: the one that is read)",
+    )
+    parser.add_argument(
+        "--device_target", choices=DEVICE_TARGETS, default="CPU", help="device that scores (default: CPU)"
+    )
+    flags = parser.parse_args(argv)
+    if flags.add is None and flags.remove is None and flags.rescore is None:
+        raise UsageError("nothing to change", where="update.py", expected="--add, --remove or --rescore")
+    output = flags.output or flags.bundle
+    return UpdateArguments(flags.bundle, flags.add, flags.remove, flags.rescore, output, flags.device_target)
 
 
 def _run_parser(prog: str, description: str) -> EntryParser:

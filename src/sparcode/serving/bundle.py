@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import BundleError, IndexFormatError
-from sparcode.index import InvertedIndex
+from sparcode.index import InvertedIndex, LiveIndex
 from sparcode.serving.manifest import (
     CODEBOOKS_FILE,
     FEATURES_FILE,
@@ -23,6 +23,7 @@ from sparcode.serving.manifest import (
     MANIFEST_NAME,
     POPULARITY_COUNTS_FILE,
     POPULARITY_FILE,
+    REMOVED_FILE,
     FileEntry,
     Manifest,
     item_feature_file,
@@ -49,7 +50,9 @@ class Bundle:
         popularity: (I,) int32 internal item ids by descending number of training interactions, ties by id.
         popularity_counts: (I,) int64 those numbers.
         item_arrays: rows of each item feature, (I + 1,) or (I + 1, width); row 0 = padding.
-        index: inverted index; None for two_tower.
+        removed: (n,) int32 internal ids, ascending, of items that are no results any more.
+        index: inverted index as it lies in the directory; None for two_tower.
+        live: the same index without the removed items, and with what was changed since; None for two_tower.
         codebooks: (S, M, N, d) float32, see ``index.codes.tokens_of_terms``; None for two_tower.
         item_vectors: (I + 1, d) float32; None for sparcode.
     """
@@ -61,7 +64,9 @@ class Bundle:
     popularity: NDArray[np.int32]
     popularity_counts: NDArray[np.int64]
     item_arrays: tuple[NDArray[Any], ...]
+    removed: NDArray[np.int32]
     index: InvertedIndex | None = None
+    live: LiveIndex | None = None
     codebooks: NDArray[np.float32] | None = None
     item_vectors: NDArray[np.float32] | None = None
 
@@ -92,6 +97,7 @@ def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
         popularity=_read_array(directory / POPULARITY_FILE, np.int32, (items,)),
         popularity_counts=_read_array(directory / POPULARITY_COUNTS_FILE, np.int64, (items,)),
         item_arrays=_read_item_arrays(directory, manifest),
+        removed=_read_removed(directory, manifest),
         index=_read_index(directory / INDEX_DIRECTORY, manifest, verify) if is_sparcode else None,
         codebooks=_read_codebooks(directory / CODEBOOKS_FILE, manifest) if is_sparcode else None,
         item_vectors=None
@@ -104,7 +110,15 @@ def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
             where=directory / POPULARITY_FILE,
             expected=f"1 .. {items}, once each",
         )
-    return bundle
+    return _with_live_index(bundle)
+
+
+def _with_live_index(bundle: Bundle) -> Bundle:
+    if bundle.index is None or bundle.codebooks is None:
+        return bundle
+    live = LiveIndex(bundle.index, bundle.codebooks)
+    live.remove(bundle.removed)
+    return replace(bundle, live=live)
 
 
 def file_entry(path: Path) -> FileEntry:
@@ -196,6 +210,20 @@ def _read_item_arrays(directory: Path, manifest: Manifest) -> tuple[NDArray[Any]
         _read_array(directory / item_feature_file(number), *array_layout(spec, manifest.num_items + 1))
         for number, spec in enumerate(manifest.item_features)
     )
+
+
+def _read_removed(directory: Path, manifest: Manifest) -> NDArray[np.int32]:
+    if REMOVED_FILE not in manifest.files:
+        return np.empty(0, dtype=np.int32)
+    path = directory / REMOVED_FILE
+    try:
+        removed: NDArray[np.int32] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BundleError("array cannot be read", where=path, received=error, remedy=_REMEDY) from error
+    fits = removed.ndim == 1 and removed.dtype == np.int32 and (np.diff(removed) > 0).all()
+    if not fits or (len(removed) and not 1 <= removed[0] <= removed[-1] <= manifest.num_items):
+        raise BundleError("not a list of items of this bundle", where=path, remedy=_REMEDY)
+    return removed
 
 
 def array_layout(spec: FeatureSpec, rows: int) -> tuple[type[np.generic], tuple[int, ...]]:

@@ -29,6 +29,7 @@ ITEMS_FILE = "items.json"
 FEATURES_FILE = "features.json"
 POPULARITY_FILE = "popularity.npy"
 POPULARITY_COUNTS_FILE = "popularity_counts.npy"
+REMOVED_FILE = "removed.npy"
 CONFIG_FILE = "config.yaml"
 
 _REMEDY = "export the bundle again, or copy it again as a whole"
@@ -94,6 +95,8 @@ class Manifest:
         encoder: query encoder graph.
         scorer: interaction graph.
         files: by path within the bundle, every file but the manifest.
+        item_embeddings: whether the graphs know items by their ids, so that only trained ones can be scored.
+        trained_items: items 1 .. trained_items are those that the graphs were trained with; None = all.
     """
 
     bundle_id: str
@@ -113,6 +116,13 @@ class Manifest:
     encoder: GraphSpec
     scorer: GraphSpec
     files: Mapping[str, FileEntry]
+    item_embeddings: bool = True
+    trained_items: int | None = None
+
+    @property
+    def encoder_items(self) -> int:
+        """The largest item id that the graphs take; items above it were added to the bundle later."""
+        return self.num_items if self.trained_items is None else self.trained_items
 
     def required_files(self) -> list[str]:
         """Paths that a bundle of this model cannot do without; of the index, its manifest."""

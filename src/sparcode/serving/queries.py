@@ -86,6 +86,7 @@ class QueryReader:
             make_feature_reader(spec, vocabularies.get(spec.name, [])) for spec in manifest.user_features
         ]
         self._needs_history = manifest.query_kind == "history"
+        self._encoder_items = manifest.encoder_items
 
     def read(self, query: object, where: str) -> Query:
         """Check and translate one query.
@@ -108,7 +109,8 @@ class QueryReader:
             user_rows=tuple(value.row for value in values),
             exclude=exclude,
             allow=None if fields.get("allow") is None else allow,
-            is_known=any(value.is_known for value in values) or (self._needs_history and len(history) > 0),
+            is_known=any(value.is_known for value in values)
+            or (self._needs_history and bool((history <= self._encoder_items).any())),
             unknown=UnknownCounts(
                 unknown_history, unknown_exclude + unknown_allow, sum(value.num_unknown for value in values)
             ),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from sparcode.serving.bundle import Bundle, open_bundle
 from sparcode.serving.queries import Query, QueryReader, UnknownCounts, right_aligned
 from sparcode.serving.search import Filters, make_searcher
 from sparcode.serving.session import EncoderSession
+from sparcode.serving.updated_bundle import save_bundle
+from sparcode.serving.updates import BundleUpdater, Changes, read_changes
 
 BATCH_SIZE = 256
 """Queries encoded and searched at once."""
@@ -53,6 +56,7 @@ class Retriever:
         self._reader = QueryReader(bundle)
         self._encoder = EncoderSession(bundle)
         self._searcher = make_searcher(bundle, num_threads)
+        self._updater: BundleUpdater | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, verify: bool = True, num_threads: int = 1) -> Retriever:
@@ -72,6 +76,41 @@ class Retriever:
     def bundle(self) -> Bundle:
         """The opened bundle."""
         return self._bundle
+
+    def update(
+        self,
+        *,
+        add: Sequence[Mapping[str, Any] | str] = (),
+        remove: Sequence[str] = (),
+        rescore: Sequence[Mapping[str, Any] | str] = (),
+    ) -> None:
+        """Change the catalogue; later answers see it. The directory is unchanged until :meth:`save`.
+
+        Args:
+            add: items that are no results now: ``{"item": id, "features": {name: value, ...}}``, or the id of
+                one that was removed.
+            remove: external ids of items that shall be no results any more.
+            rescore: items to score anew, in the form of ``add``: with other features, or by the same.
+
+        Raises:
+            DataError: an item is unknown, named twice or malformed, or is to be added although it is there.
+            BundleError: a new item although the model knows items by their ids; a two-tower bundle.
+        """
+        if self._updater is None:
+            self._updater = BundleUpdater(self._bundle)
+        parts = (read_changes(items, name) for name, items in
+                 (("remove", remove), ("add", add), ("rescore", rescore)))  # fmt: skip
+        self._updater.apply(Changes(*parts))
+        self._bundle = self._updater.bundle
+        self._reader = QueryReader(self._bundle)
+
+    def save(self, output: str | os.PathLike[str]) -> None:
+        """Write the bundle with all updates; it may replace the directory that it was loaded from.
+
+        Raises:
+            OutputError: the place is taken by something that is no bundle, or cannot be written.
+        """
+        save_bundle(self._bundle, Path(output))
 
     def recommend(
         self, queries: Sequence[Mapping[str, Any]], k: int = 50, exclude_seen: bool | None = None
@@ -142,8 +181,8 @@ class Retriever:
 
     def _search(self, queries: list[Query], k: int, skip_seen: bool) -> list[list[tuple[str, float]]]:
         manifest = self._bundle.manifest
-        encoded_history = manifest.query_kind == "history"
-        histories = [query.history if encoded_history else query.history[:0] for query in queries]
+        known = manifest.encoder_items if manifest.query_kind == "history" else 0
+        histories = [query.history[query.history <= known] for query in queries]
         rows = [
             np.stack([query.user_rows[number] for query in queries])
             for number in range(len(manifest.user_features))
@@ -162,7 +201,7 @@ class Retriever:
     def _most_popular(self, query: Query, k: int, skip_seen: bool) -> Recommendation:
         """The k most popular permitted items, with their numbers of training interactions."""
         ranking = self._bundle.popularity
-        keep = ~np.isin(ranking, _excluded(query, skip_seen))
+        keep = ~np.isin(ranking, np.concatenate([_excluded(query, skip_seen), self._bundle.removed]))
         if query.allow is not None:
             keep &= np.isin(ranking, query.allow)
         places = np.flatnonzero(keep)[:k]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import UsageError
-from sparcode.index import InvertedIndex
+from sparcode.index import LiveIndex
 from sparcode.index.search.dense import DenseIndex
 from sparcode.serving.bundle import Bundle
 from sparcode.serving.session import EncodedQueries
@@ -40,7 +40,7 @@ class Searcher(Protocol):
 class IndexSearcher:
     """SparCode: the posting lists of the query's codes, merged."""
 
-    def __init__(self, index: InvertedIndex, num_threads: int) -> None:
+    def __init__(self, index: LiveIndex, num_threads: int) -> None:
         self._index, self._num_threads = index, num_threads
 
     def search(self, queries: EncodedQueries, k: int, filters: Filters) -> SearchResult:
@@ -73,8 +73,8 @@ def make_searcher(bundle: Bundle, num_threads: int = 1) -> Searcher:
     Raises:
         UsageError: the bundle holds item vectors that are not finite.
     """
-    if bundle.index is not None:
-        return IndexSearcher(bundle.index, num_threads)
+    if bundle.live is not None:
+        return IndexSearcher(bundle.live, num_threads)
     if bundle.item_vectors is None:
         raise UsageError("bundle has neither index nor item vectors", where=bundle.directory)
     return VectorSearcher(DenseIndex(bundle.item_vectors))

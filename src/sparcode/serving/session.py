@@ -157,7 +157,17 @@ class ScorerSession:
                 expected=f"0 .. {self._num_items}",
                 received=f"{item_ids.min()} .. {item_ids.max()}",
             )
-        scores: NDArray[np.float32] = self._graph.run(
-            tokens, item_ids, *(np.asarray(array[item_ids]) for array in self._arrays)
-        )[0]
+        return self.score_rows(tokens, item_ids, [np.asarray(array[item_ids]) for array in self._arrays])
+
+    def score_rows(
+        self, tokens: NDArray[np.float32], item_ids: NDArray[np.int32], rows: Sequence[NDArray[Any]]
+    ) -> NDArray[np.float32]:
+        """Score every token against items with feature rows of their own, (C, ..) for each item feature.
+
+        Where the bundle has no item embeddings, the ids do not matter as long as they are in range.
+
+        Raises:
+            UsageError: an array of another type or shape.
+        """
+        scores: NDArray[np.float32] = self._graph.run(tokens, item_ids, *rows)[0]
         return scores

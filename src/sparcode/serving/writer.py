@@ -186,6 +186,7 @@ def _describe(request: ExportRequest) -> Manifest:
         encoder=_encoder_spec(request, width),
         scorer=_scorer_spec(request, width),
         files={},
+        item_embeddings=network.tower.use_ids,
     )
 
 

@@ -16,6 +16,8 @@ import pytest
 from live_cases import CODEBOOKS, NUM_TERMS, TableScorer, start
 from sparcode.errors import IndexFormatError, OutputError, UsageError
 from sparcode.index import IndexBuildError, InvertedIndex
+from sparcode.index.filters.attributes import ItemAttributes
+from sparcode.index.filters.columns import Number
 from sparcode.index.live.live_index import MAX_DELTAS, LiveIndex
 
 TERMS = np.arange(NUM_TERMS)[None]
@@ -51,6 +53,22 @@ def test_updates_by_hand() -> None:
     assert answer(live) == [(2, 2.0), (3, 2.0), (1, 0.5), (5, 0.25)]
     assert answer(live, fill=True)[-1] == (7, 0.0)
     assert (live.num_items, live.num_live) == (7, 5)
+
+
+def test_predicates_speak_of_live_items_with_attributes() -> None:
+    live = small()
+    with pytest.raises(UsageError, match="no item attributes"):
+        live.search([[0]], 1, where="year > 1")
+    live.add([70], table([1.0, 1.0]))
+    live.set_attributes(ItemAttributes({"year": Number.from_values([2001, 1999, 2001])}))
+    assert answer(live, where="year = 2001") == [(3, 2.0), (1, 1.0)]
+    live.set_attributes(ItemAttributes({"year": Number.from_values([None] * 69 + [2001])}))
+    assert answer(live, where="year = 2001") == [(70, 1.5)]
+    live.remove([70])
+    live.compact()
+    assert answer(live, where=["year = 2001"], fill=True) == []
+    with pytest.raises(UsageError, match="another catalogue"):
+        live.set_attributes(ItemAttributes({"year": Number.from_values([None] * 71)}))
 
 
 def test_an_update_shows_in_later_snapshots_only() -> None:

@@ -13,13 +13,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import UsageError
 from sparcode.index.build.builder import BlockScorer
+from sparcode.index.filters.attributes import ItemAttributes
+from sparcode.index.filters.compiler import FilterCompiler
 from sparcode.index.inverted_index import InvertedIndex
 from sparcode.index.live import bits
 from sparcode.index.live.delta import score_items
 from sparcode.index.live.merging import merge_postings
 from sparcode.index.live.snapshot import Segment, Snapshot
 from sparcode.index.live.store import read_snapshot, write_snapshot
-from sparcode.index.postings import MAX_ITEM_ID, Postings
+from sparcode.index.postings import MAX_ITEM_ID, make_postings
 from sparcode.types import SearchResult
 
 TIER_RATIO = 4
@@ -49,6 +51,8 @@ class LiveIndex:
     def __init__(self, base: InvertedIndex, codebooks: NDArray[np.float32]) -> None:
         whole = Segment(base, bits.all_items(base.num_items))
         self._start(Snapshot((whole,), base.num_items), codebooks)
+        if base.attributes is not None:
+            self.set_attributes(base.attributes)
 
     def _start(self, snapshot: Snapshot, codebooks: NDArray[np.float32]) -> None:
         self._codebooks = np.asarray(codebooks, dtype=np.float32)
@@ -122,7 +126,7 @@ class LiveIndex:
         """
         with self._lock:
             ids = self._checked(item_ids, live=True)
-            self._snapshot = Snapshot(_bury(self._snapshot.segments, ids), self._snapshot.num_items)
+            self._snapshot = replace(self._snapshot, segments=_bury(self._snapshot.segments, ids))
 
     def compact(self) -> None:
         """Write all segments into one new base; results stay the same.
@@ -132,12 +136,27 @@ class LiveIndex:
         """
         with self._lock:
             old = self._snapshot
-            if len(old.segments) == 1 and not old.segments[0].num_dead:
+            base, *deltas = old.segments
+            if not deltas and not base.num_dead and base.index.num_items == old.num_items:
                 return
-            deltas = reduce(_merged, reversed(old.segments[1:])) if len(old.segments) > 1 else None
-            base = old.segments[0]
-            whole = _merged(base, deltas or _nothing(base))
-            self._snapshot = Snapshot((whole,), old.num_items)
+            nothing = _nothing(base.index.num_terms, old.num_items)
+            whole = _merged(base, reduce(_merged, reversed(deltas), nothing))
+            self._snapshot = replace(old, segments=(whole,))
+
+    def set_attributes(self, attributes: ItemAttributes) -> None:
+        """What ``where`` of a search speaks of from now on; kept apart from the index on disk.
+
+        Raises:
+            UsageError: they are of more items than the catalogue.
+        """
+        with self._lock:
+            if attributes.num_items > self._snapshot.num_items:
+                raise UsageError(
+                    "attributes are of another catalogue",
+                    expected=f"at most {self._snapshot.num_items}",
+                    received=attributes.num_items,
+                )
+            self._snapshot = replace(self._snapshot, filters=FilterCompiler(attributes))
 
     def contains(self, item_ids: ArrayLike) -> NDArray[np.bool_]:
         """Which of the items (n,), 0 or larger, are live."""
@@ -166,7 +185,7 @@ class LiveIndex:
         owned = bits.with_items(bits.no_items(postings.num_items), ids)
         fresh = Segment(InvertedIndex(postings, terms=base.terms), owned)
         segments = _in_tiers((*_bury(old.segments, ids), fresh))
-        self._snapshot = Snapshot(segments, max(old.num_items, int(ids[-1])))
+        self._snapshot = replace(old, segments=segments, num_items=max(old.num_items, int(ids[-1])))
 
     def _checked(self, item_ids: ArrayLike, live: bool) -> NDArray[np.int64]:
         ids = np.asarray(item_ids)
@@ -229,9 +248,7 @@ def _merged(first: Segment, second: Segment) -> Segment:
     return Segment(InvertedIndex(postings, first.index.metadata, first.index.terms), owned)
 
 
-def _nothing(base: Segment) -> Segment:
-    """A segment without items over the terms of another."""
-    empty = np.empty(0)
-    indptr = np.zeros(base.index.num_terms + 1, dtype=np.int64)
-    postings = Postings(indptr, empty.astype(np.int32), empty.astype(np.float32), 0)
-    return Segment(InvertedIndex(postings), bits.no_items(0))
+def _nothing(num_terms: int, num_items: int) -> Segment:
+    """A segment that owns nothing."""
+    postings = make_postings(np.zeros(num_terms + 1, np.int64), np.empty(0, np.int32), [], num_items)
+    return Segment(InvertedIndex(postings), bits.no_items(num_items))

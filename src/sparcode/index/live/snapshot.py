@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import UsageError
+from sparcode.index.filters.compiler import FilterCompiler, Where
 from sparcode.index.inverted_index import InvertedIndex, Kernel
 from sparcode.index.live.bits import Bits
 from sparcode.index.live.merging import merge_results
@@ -41,10 +42,12 @@ class Snapshot:
     Attributes:
         segments: the base first, then what was added since, oldest first; all over the same terms.
         num_items: the largest item id that a filter may name.
+        filters: what ``where`` speaks of, None without attributes; items beyond its own match no predicate.
     """
 
     segments: tuple[Segment, ...]
     num_items: int
+    filters: FilterCompiler | None = None
 
     def search(
         self,
@@ -53,10 +56,12 @@ class Snapshot:
         weights: ArrayLike | None = None,
         exclude: IdFilter = None,
         allow: IdFilter = None,
-        mask: Bits | None = None,
-        fill: bool = False,
         num_threads: int = 1,
         kernel: Kernel = "auto",
+        *,
+        where: Where = None,
+        mask: Bits | None = None,
+        fill: bool = False,
     ) -> SearchResult:
         """Exact top-k items of each query, as :meth:`sparcode.index.InvertedIndex.search` has it.
 
@@ -71,6 +76,7 @@ class Snapshot:
         """
         count = len(np.asarray(term_ids))
         check_mask(mask, count, self.num_items)
+        mask = self._restricted(mask, where, count)
         results = []
         for segment in self.segments:
             size = segment.index.num_items
@@ -91,6 +97,19 @@ class Snapshot:
             return results[0]
         merged = merge_results([part.item_ids for part in results], [part.scores for part in results])
         return SearchResult(*merged)
+
+    def _restricted(self, mask: Bits | None, where: Where, num_queries: int) -> Bits | None:
+        """What both ``mask`` and ``where`` permit."""
+        if where is None:
+            return mask
+        if self.filters is None:
+            raise UsageError("the index has no item attributes", remedy="give it some by set_attributes()")
+        words = self.filters.masks(where, num_queries)
+        if words is None:
+            return mask
+        permitted = np.zeros((*words.shape[:-1], self.num_items // 64 + 1), dtype=np.uint64)
+        permitted[..., : words.shape[-1]] = words
+        return permitted if mask is None else permitted & mask
 
     def _within(self, ids: IdFilter, num_queries: int, size: int, name: str) -> IdFilter:
         """A filter as a segment of ``size`` items takes it: without the ids that only others can hold."""

@@ -1,0 +1,37 @@
+"""Adds, removes or scores anew items of a deployment bundle: ``python update.py --help``."""
+
+from __future__ import annotations
+
+import sys
+
+from sparcode.entry import run_entry
+
+
+def main(argv: list[str]) -> None:
+    """Parses ``argv``, applies the changes and writes the bundle."""
+    from sparcode.config.arguments import parse_update
+
+    arguments = parse_update(argv)
+
+    from sparcode.config.schema import DeviceConfig
+    from sparcode.training.runtime import configure
+
+    configure(DeviceConfig(target=arguments.device_target), seed=0)
+
+    from sparcode.serving.bundle import open_bundle
+    from sparcode.serving.updated_bundle import save_bundle
+    from sparcode.serving.updates import BundleUpdater, Changes, read_change_file
+
+    files = (arguments.remove, arguments.add, arguments.rescore)
+    changes = Changes(*[[] if file is None else read_change_file(file) for file in files])
+    updater = BundleUpdater(open_bundle(arguments.bundle))
+    updater.apply(changes)
+    save_bundle(updater.bundle, arguments.output)
+    print(
+        f"{len(changes.add)} items added, {len(changes.remove)} removed, {len(changes.rescore)} scored anew: "
+        f"{arguments.output} holds {updater.num_live:,} items"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_entry(main, sys.argv[1:]))
