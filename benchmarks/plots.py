@@ -37,3 +37,30 @@ def draw_search(report: dict[str, Any], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend(fontsize="x-small")
     figure.savefig(path, dpi=120)
+
+
+def draw_update(report: dict[str, Any], path: Path) -> None:
+    """Time of a search after each step, and time of the step itself; one thread.
+
+    Args:
+        report: what ``bench_update.py --json`` writes.
+        path: PNG or SVG file to write.
+    """
+    from matplotlib.figure import Figure
+
+    rows = report["steps"]
+    names = [row["step"] for row in rows]
+    figure = Figure(figsize=(8, 6.5), layout="constrained")
+    searches, steps = figure.subplots(2, 1, sharex=True)
+    for column, label in (("single_us", "single call"), ("batch_us", "in a batch of 256")):
+        searches.plot(names, [row[column] for row in rows], marker="o", label=label)
+    searches.set_ylim(bottom=0)
+    searches.set_ylabel("microseconds a query")
+    searches.legend()
+    steps.bar(names, [row["seconds"] for row in rows])
+    steps.set_ylabel(f"seconds of the step ({report['items_a_step']:,} items)")
+    steps.tick_params(axis="x", rotation=60)
+    for axes in (searches, steps):
+        axes.grid(alpha=0.3)
+    searches.set_title(f"{report['shape']['num_items']:,} items, {report['shape']['num_terms']:,} terms")
+    figure.savefig(path, dpi=120)

@@ -204,6 +204,7 @@ class Reader:
             "eval.py": self._eval,
             "export.py": self._export,
             "infer.py": self._infer,
+            "update.py": self._update,
             "preprocess.py": lambda argv: assert_parsed(arguments.parse_preprocess(argv)),
             "scripts/run_standalone_train.sh": self._standalone_train,
             "scripts/run_eval.sh": lambda argv: self._eval(["--run_dir", *argv]),
@@ -241,6 +242,11 @@ class Reader:
     def _infer(self, argv: list[str]) -> None:
         parsed = arguments.parse_infer(argv)
         assert str(parsed.bundle) in self.bundles, f"{parsed.bundle} was not exported before"
+
+    def _update(self, argv: list[str]) -> None:
+        parsed = arguments.parse_update(argv)
+        assert str(parsed.bundle) in self.bundles, f"{parsed.bundle} was not exported before"
+        self.bundles.add(str(parsed.output))
 
     def _quickstart(self, argv: list[str]) -> None:
         assert_in_usage("scripts/quickstart.sh", argv)
@@ -300,6 +306,7 @@ def test_the_commands_of_the_readme_parse_in_order(reader: Reader) -> None:
         "eval.py",
         "export.py",
         "infer.py",
+        "update.py",
         "quickstart.sh",
         "test.sh",
     ):
