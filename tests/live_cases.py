@@ -80,9 +80,10 @@ class Catalogue:
         return np.packbits(flags, bitorder="little").view(np.uint64)
 
 
-def start(seed: int) -> tuple[Catalogue, LiveIndex]:
+def start(seed: int, packed: bool = False) -> tuple[Catalogue, LiveIndex]:
     catalogue = Catalogue(np.random.default_rng(seed))
-    return catalogue, LiveIndex(catalogue.rebuilt(), CODEBOOKS)
+    base = catalogue.rebuilt()
+    return catalogue, LiveIndex(base.pack("float32") if packed else base, CODEBOOKS)
 
 
 def random_mask(rng: np.random.Generator, rows: int, num_items: int) -> NDArray[np.uint64]:

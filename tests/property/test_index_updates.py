@@ -66,14 +66,15 @@ def compare(live: LiveIndex, catalogue: Catalogue, rng: np.random.Generator) -> 
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.integers(0, 10**6), st.lists(st.sampled_from(UPDATES), max_size=14))
-def test_any_interleaving_equals_a_full_rebuild(seed: int, kinds: list[str]) -> None:
-    catalogue, live = start(seed)
+@given(st.integers(0, 10**6), st.lists(st.sampled_from(UPDATES), max_size=14), st.booleans())
+def test_any_interleaving_equals_a_full_rebuild(seed: int, kinds: list[str], packed: bool) -> None:
+    catalogue, live = start(seed, packed)
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as directory:
         for kind in kinds:
             live = update(live, catalogue, kind, directory)
             compare(live, catalogue, rng)
+        assert live.snapshot().segments[0].index.encoding == ("float32" if packed else "plain")
         assert live.num_items == catalogue.capacity
         assert live.num_live == len(catalogue.scores)
         every = np.arange(catalogue.capacity + 100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import shutil
@@ -14,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import BundleError
-from sparcode.index import InvertedIndex
 from sparcode.serving import manifest as names
 from sparcode.serving.bundle import BUNDLE_ID_KEY, Bundle, file_entry, open_bundle
 from sparcode.serving.directory import replacing_directory
@@ -44,8 +44,9 @@ def save_bundle(bundle: Bundle, output: Path) -> None:
     (whole,) = bundle.live.snapshot().segments
     with replacing_directory(output, is_bundle) as partial:
         bundle_id = uuid.uuid4().hex
-        metadata = {**whole.index.metadata, BUNDLE_ID_KEY: bundle_id}
-        InvertedIndex(whole.index.postings, metadata, whole.index.terms).save(partial / names.INDEX_DIRECTORY)
+        index = copy.copy(whole.index)
+        index.metadata = {**index.metadata, BUNDLE_ID_KEY: bundle_id}
+        index.save(partial / names.INDEX_DIRECTORY)
         _write_items(partial, bundle)
         written = sorted(path for path in partial.rglob("*") if path.is_file())
         files = {path.relative_to(partial).as_posix(): file_entry(path) for path in written}

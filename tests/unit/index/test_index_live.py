@@ -90,6 +90,18 @@ def test_deltas_stay_few_and_compacting_leaves_one_segment() -> None:
     np.testing.assert_array_equal(base.index.terms.floors, np.array([0, 0.5], np.float32))
 
 
+def test_a_packed_base_stays_packed_and_within_its_rounding() -> None:
+    base = small().snapshot().segments[0].index.pack("uint8")
+    live = LiveIndex(base, np.arange(2, dtype=np.float32).reshape(1, 1, 2, 1))
+    live.add([4], table([1.3, 0.9]))
+    live.remove([1])
+    live.compact()
+    assert live.snapshot().segments[0].index.encoding == "uint8"
+    found = answer(live)
+    assert [item for item, _ in found] == [2, 3, 4]
+    np.testing.assert_allclose([score for _, score in found], [4, 2, 1.7], rtol=0.02)
+
+
 def test_a_delta_whose_items_are_gone_is_dropped() -> None:
     live = small()
     live.add([4, 5], table([1.0, 1.0], [1.0, 1.0]))

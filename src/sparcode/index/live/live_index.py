@@ -131,6 +131,9 @@ class LiveIndex:
     def compact(self) -> None:
         """Write all segments into one new base; results stay the same.
 
+        A packed base is packed again, in the same way: where that rounds scores, those of deltas are rounded
+        now, and those of the base may be once more.
+
         Searches go on meanwhile. Memory: 8 bytes per posting beside the old base, until the last reader has
         let go of that.
         """
@@ -141,6 +144,8 @@ class LiveIndex:
                 return
             nothing = _nothing(base.index.num_terms, old.num_items)
             whole = _merged(base, reduce(_merged, reversed(deltas), nothing))
+            if base.index.encoding != "plain":
+                whole = replace(whole, index=whole.index.pack(base.index.encoding))
             self._snapshot = replace(old, segments=(whole,))
 
     def set_attributes(self, attributes: ItemAttributes) -> None:
