@@ -6,7 +6,7 @@ The only module that knows every room. Nothing here is an algorithm; look into t
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -301,10 +301,13 @@ def build_run_index(run: Run) -> BuildResult:
             "only a sparcode model has an index", where="model.name", received=run.config.model.name
         )
     section = run.config.index
-    options = BuildOptions(**section.model_dump(), signed=run.config.model.signed_scores)
+    options = BuildOptions(**section.model_dump(exclude={"packing"}), signed=run.config.model.signed_scores)
     scorer = NetworkBlockScorer(network, run.dataset.num_items)
     with counting_progress("index: codes", "codes") as progress:
-        return build_index(scorer, network.term_codebooks(), options, progress)
+        built = build_index(scorer, network.term_codebooks(), options, progress)
+    if section.packing == "none":
+        return built
+    return replace(built, index=built.index.pack(section.packing))
 
 
 def make_ranker(run: Run, retriever: str) -> tuple[Ranker, BuildResult | None]:
@@ -370,6 +373,7 @@ def _index_summary(built: BuildResult) -> dict[str, Any]:
         "num_lists": index.num_lists,
         "num_postings": index.num_postings,
         "index_density": index.index_density,
+        "encoding": index.encoding,
         "size_bytes": index.size_bytes,
         "build_seconds": round(built.report.seconds, 3),
     }

@@ -293,6 +293,9 @@ class IndexConfig(Section):
     )
     density: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.1, description="postings per pair (density)")
     top_l: Annotated[int, Field(ge=0)] = Field(400, description="postings of a list, 0 = no limit (top_l)")
+    packing: Literal["none", "float32", "float16", "uint8"] = Field(
+        "none", description="lists as plain arrays, or packed with scores of this type"
+    )
     block_terms: Positive = Field(256, description="codes scored at once")
     block_items: Positive = Field(4096, description="items scored at once")
 

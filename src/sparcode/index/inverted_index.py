@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sparcode.errors import UsageError
 from sparcode.index.filters.attributes import ItemAttributes
 from sparcode.index.filters.compiler import FilterCompiler, Where
-from sparcode.index.packed.coding import ENCODINGS, Encoding
+from sparcode.index.packed.coding import ENCODINGS, Encoding, error_bound
 from sparcode.index.packed.lists import PackedLists, pack_postings
 from sparcode.index.postings import Postings, make_postings
 from sparcode.index.search.filling import fill_short_rows
@@ -206,6 +206,12 @@ class InvertedIndex:
         if kernel not in KERNELS:
             raise UsageError("unknown kernel", expected=" | ".join(KERNELS), received=kernel)
 
+    def with_metadata(self, metadata: Mapping[str, Any]) -> InvertedIndex:
+        """The same index with other metadata."""
+        other = copy.copy(self)
+        other.metadata = dict(metadata)
+        return other
+
     def pack(self, encoding: Encoding) -> InvertedIndex:
         """The same index over packed lists, which are searched without unpacking the whole.
 
@@ -288,6 +294,17 @@ class InvertedIndex:
         if not 0 <= term_id < self.num_terms:
             raise UsageError("term id out of range", expected=f"0 to {self.num_terms - 1}", received=term_id)
         return self._postings.posting_list(term_id)
+
+    def coding_error(self, term_id: int) -> NDArray[np.float64]:
+        """(n,) largest difference that packing may have made to each score of a list; 0 if it is plain.
+
+        Raises:
+            UsageError: term id out of range.
+        """
+        scores = self.posting_list(term_id)[1]
+        if self.encoding == "plain" or not len(scores):
+            return np.zeros(len(scores))
+        return error_bound(scores, float(scores.max()), self.encoding)
 
     def __repr__(self) -> str:
         return (

@@ -138,9 +138,7 @@ def write_parts(directory: Path, request: ExportRequest) -> Manifest:
     _write_arrays(directory, request)
     if isinstance(request.network, SparCode) and request.index is not None:
         metadata = {**request.index.metadata, BUNDLE_ID_KEY: manifest.bundle_id}
-        InvertedIndex(request.index.postings, metadata, request.index.terms).save(
-            directory / names.INDEX_DIRECTORY
-        )
+        request.index.with_metadata(metadata).save(directory / names.INDEX_DIRECTORY)
         encoder: nn.Cell = CodeEncoder(request.network)
         scorer: nn.Cell = TokenItemScorer(request.network)
     else:

@@ -13,7 +13,9 @@ import pytest
 from bundle_cases import Case, copy_of, exported, make_config, make_request, with_output
 from sparcode.errors import BundleError, OutputError, UsageError
 from sparcode.index import InvertedIndex
+from sparcode.index.packed.coding import Encoding
 from sparcode.serving import exporter, writer
+from sparcode.serving.bundle import open_bundle
 from sparcode.serving.exporter import export_bundle
 from sparcode.serving.manifest import read_manifest
 
@@ -113,6 +115,30 @@ def test_pruning_that_shifts_whole_lists_is_accepted(signed: bool) -> None:
     report = exported(Case(prune="top_l", signed=signed)).report
     assert 0 <= report.verification.index_error < 1e-5
     assert report.verification.num_queries == 4  # the users with test targets
+
+
+@pytest.mark.parametrize("encoding", ["float32", "float16", "uint8"])
+def test_a_bundle_keeps_packed_lists_and_answers_from_them(tmp_path: Path, encoding: Encoding) -> None:
+    request = exported(Case(prune="top_l", signed=True)).request
+    assert request.index is not None
+    index = request.index.pack(encoding)
+    packed = replace(request, index=index, output=tmp_path / "bundle")
+    assert export_bundle(packed).verification.index_error < 1e-5
+    loaded = open_bundle(tmp_path / "bundle").index
+    assert loaded is not None
+    assert loaded.encoding == encoding
+    np.testing.assert_array_equal(loaded.postings.scores, index.postings.scores)
+
+
+@pytest.mark.parametrize("encoding", ["float32", "float16", "uint8"])
+def test_packing_does_not_hide_an_index_of_an_older_model(tmp_path: Path, encoding: Encoding) -> None:
+    request = exported(Case(prune="top_l", signed=True)).request
+    assert request.index is not None
+    postings = request.index.postings
+    wrong = np.array(postings.scores) + np.linspace(0, 1, postings.num_postings, dtype=np.float32)
+    stale = InvertedIndex.from_postings(postings.indptr, postings.item_ids, wrong, num_items=20)
+    with pytest.raises(BundleError, match="differs from the live model in postings"):
+        export_bundle(replace(request, index=stale.pack(encoding), output=tmp_path / "bundle"))
 
 
 def test_ids_that_do_not_lead_back_to_the_items_are_noticed(
