@@ -98,6 +98,7 @@ class InferArguments:
         bundle: bundle directory written by export.py.
         input_path: queries, one JSON object a line.
         topk: items per query, at least 1.
+        where: predicate that all recommended items must fulfil, as text; None = none.
         output_path: recommendations, one JSON object a line.
         device_target: device that encodes the queries.
     """
@@ -105,6 +106,7 @@ class InferArguments:
     bundle: Path
     input_path: Path
     topk: int
+    where: str | None
     output_path: Path
     device_target: str
 
@@ -269,17 +271,25 @@ def parse_infer(argv: Sequence[str]) -> InferArguments:
         type=Path,
         required=True,
         help='queries, a JSON object a line: {"query_id": "u1", "history": ["item", ...]}, oldest first; '
-        'optional "features": {...}, "exclude": [...], "allow": [...]',
+        'optional "features": {...}, "exclude": [...], "allow": [...], "where": "year >= 1990"',
     )
     parser.add_argument(
         "--topk", metavar="K", type=_positive, default=50, help="items per query (default: 50)"
+    )
+    parser.add_argument(
+        "--where",
+        metavar="PREDICATE",
+        help="recommend only items with these attributes, for example "
+        '\'genres in ("Action", "Comedy") and year >= 1990\' (docs/filters.md)',
     )
     parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="recommendations to write")
     parser.add_argument(
         "--device_target", choices=DEVICE_TARGETS, default="CPU", help="device that encodes (default: CPU)"
     )
     flags = parser.parse_args(argv)
-    return InferArguments(flags.bundle, flags.input, flags.topk, flags.output, flags.device_target)
+    return InferArguments(
+        flags.bundle, flags.input, flags.topk, flags.where, flags.output, flags.device_target
+    )
 
 
 def parse_update(argv: Sequence[str]) -> UpdateArguments:

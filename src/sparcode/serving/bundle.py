@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import BundleError, IndexFormatError
-from sparcode.index import InvertedIndex, LiveIndex
+from sparcode.index import InvertedIndex, ItemAttributes, LiveIndex
 from sparcode.serving.manifest import (
+    ATTRIBUTES_DIRECTORY,
     CODEBOOKS_FILE,
     FEATURES_FILE,
     INDEX_DIRECTORY,
@@ -55,6 +56,7 @@ class Bundle:
         live: the same index without the removed items, and with what was changed since; None for two_tower.
         codebooks: (S, M, N, d) float32, see ``index.codes.tokens_of_terms``; None for two_tower.
         item_vectors: (I + 1, d) float32; None for sparcode.
+        attributes: what queries can filter by; None if the data set has nothing of the kind.
     """
 
     directory: Path
@@ -69,6 +71,7 @@ class Bundle:
     live: LiveIndex | None = None
     codebooks: NDArray[np.float32] | None = None
     item_vectors: NDArray[np.float32] | None = None
+    attributes: ItemAttributes | None = None
 
 
 def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
@@ -103,6 +106,7 @@ def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
         item_vectors=None
         if is_sparcode
         else _read_array(directory / ITEM_VECTORS_FILE, np.float32, (items + 1, manifest.vector_size)),
+        attributes=_read_attributes(directory / ATTRIBUTES_DIRECTORY, manifest, verify),
     )
     if not np.array_equal(np.sort(bundle.popularity), np.arange(1, items + 1)):
         raise BundleError(
@@ -198,6 +202,24 @@ def _read_index(path: Path, manifest: Manifest, verify: bool) -> InvertedIndex:
             remedy=_REMEDY,
         )
     return index
+
+
+def _read_attributes(path: Path, manifest: Manifest, verify: bool) -> ItemAttributes | None:
+    if f"{ATTRIBUTES_DIRECTORY}/{MANIFEST_NAME}" not in manifest.files:
+        return None
+    try:
+        attributes = ItemAttributes.load(path, verify=verify)
+    except IndexFormatError as error:
+        raise BundleError(f"attributes are unusable: {error}", where=path, remedy=_REMEDY) from error
+    if attributes.num_items != manifest.num_items:
+        raise BundleError(
+            "the attributes do not belong to this bundle",
+            where=path,
+            expected=f"{manifest.num_items} items",
+            received=attributes.num_items,
+            remedy=_REMEDY,
+        )
+    return attributes
 
 
 def _read_codebooks(path: Path, manifest: Manifest) -> NDArray[np.float32]:

@@ -23,6 +23,7 @@ MODELS = ("sparcode", "two_tower")
 ENCODER_FILE = "encoder.mindir"
 SCORER_FILE = "scorer.mindir"
 INDEX_DIRECTORY = "index"
+ATTRIBUTES_DIRECTORY = "attributes"
 CODEBOOKS_FILE = "codebooks.npy"
 ITEM_VECTORS_FILE = "item_vectors.npy"
 ITEMS_FILE = "items.json"

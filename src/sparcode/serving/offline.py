@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from sparcode.errors import DataError, OutputError, UsageError
+from sparcode.index.filters import Predicate
 from sparcode.serving.features import external_id
 from sparcode.serving.queries import Query, UnknownCounts
 from sparcode.serving.retriever import BATCH_SIZE, Recommendation, Retriever
@@ -31,11 +32,13 @@ class OfflineOptions:
     Attributes:
         k: items per query.
         exclude_seen: leave out the history; None = as the bundle was evaluated.
+        where: what all recommended items must fulfil, beside what a query says.
         batch_size: queries held in memory at once.
     """
 
     k: int = 50
     exclude_seen: bool | None = None
+    where: str | None = None
     batch_size: int = BATCH_SIZE
 
 
@@ -70,9 +73,9 @@ def recommend_file(
     """Answer every query of a file, in constant memory; the output appears complete or not at all.
 
     A line is ``{"query_id": "u1", "history": ["item", ...], "features": {...}, "exclude": [...], "allow":
-    [...]}``, answered by ``{"query_id": "u1", "items": [{"item": "external id", "score": 1.23}, ...]}`` with
-    ``"fallback": "popularity"`` when nothing of the query was known. A query without an id is called by its
-    line number. Blank lines are skipped.
+    [...], "where": "predicate"}``, answered by ``{"query_id": "u1", "items": [{"item": "external id",
+    "score": 1.23}, ...]}`` with ``"fallback": "popularity"`` when nothing of the query was known.
+    A query without an id is called by its line number. Blank lines are skipped.
 
     Raises:
         DataError: the input is missing, empty or malformed, naming file and line.
@@ -105,8 +108,9 @@ def recommend_file(
 def _answer_all(
     retriever: Retriever, path: Path, stream: TextIO, options: OfflineOptions, report: OfflineReport
 ) -> None:
+    predicate = retriever.read_predicate(options.where)
     progress = _Progress(_input_size(path))
-    for batch in _batches(_read_lines(retriever, path), options.batch_size):
+    for batch in _batches(_read_lines(retriever, path, predicate), options.batch_size):
         answers = retriever.answer([line.query for line in batch], options.k, options.exclude_seen)
         for line, answer in zip(batch, answers, strict=True):
             stream.write(json.dumps(_answer_document(line.query_id, answer), ensure_ascii=False) + "\n")
@@ -145,27 +149,32 @@ def _input_size(path: Path) -> int:
         raise DataError("queries cannot be read", where=path, received=error.strerror) from error
 
 
-def _read_lines(retriever: Retriever, path: Path) -> Iterator[_Line]:
+def _read_lines(retriever: Retriever, path: Path, predicate: Predicate | None) -> Iterator[_Line]:
     try:
         with path.open("rb") as stream:
             end = 0
             for number, raw in enumerate(stream, start=1):
                 end += len(raw)
                 if raw.strip():
-                    yield _parse_line(retriever, raw, f"{path}:{number}", number, end)
+                    query_id, query = _parse_line(retriever, raw, (path, number), predicate)
+                    yield _Line(query_id, query, end)
     except OSError as error:
         raise DataError("queries cannot be read", where=path, received=error.strerror) from error
 
 
-def _parse_line(retriever: Retriever, raw: bytes, where: str, number: int, end: int) -> _Line:
+def _parse_line(
+    retriever: Retriever, raw: bytes, place: tuple[Path, int], predicate: Predicate | None
+) -> tuple[str, Query]:
+    path, number = place
+    where = f"{path}:{number}"
     try:
         document = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
     except (ValueError, RecursionError) as error:
         raise DataError("line is not JSON", where=where, received=error) from error
-    query = retriever.read_query(document, where)
+    query = retriever.read_query(document, where, predicate)
     identity = document.get("query_id")
     query_id = str(number) if identity is None else external_id(identity, f"{where}: query_id")
-    return _Line(query_id, query, end)
+    return query_id, query
 
 
 class _Progress:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparcode.errors import DataError
+from sparcode.errors import DataError, UsageError
+from sparcode.index.filters import And, FilterCompiler, Predicate, parse_predicate
 from sparcode.serving.bundle import Bundle
 from sparcode.serving.features import FeatureValue, external_id, make_feature_reader
 
-QUERY_KEYS = ("query_id", "history", "features", "exclude", "allow")
+QUERY_KEYS = ("query_id", "history", "features", "exclude", "allow", "where")
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Query:
         user_rows: one row per user feature of the bundle, in order.
         exclude: known items that are no results, (n,) int64.
         allow: the only items that may be results, (n,) int64; None = all.
+        where: what items must fulfil to be results; None = all may be.
         is_known: whether the encoder has anything to go by.
         unknown: what was not known.
     """
@@ -70,14 +72,20 @@ class Query:
     user_rows: tuple[NDArray[Any], ...]
     exclude: NDArray[np.int64]
     allow: NDArray[np.int64] | None
+    where: Predicate | None
     is_known: bool
     unknown: UnknownCounts
 
 
 class QueryReader:
-    """Reads the queries of one bundle."""
+    """Reads the queries of one bundle.
 
-    def __init__(self, bundle: Bundle) -> None:
+    Args:
+        bundle: the bundle.
+        filters: compiler of its attributes; None if it has none.
+    """
+
+    def __init__(self, bundle: Bundle, filters: FilterCompiler | None = None) -> None:
         manifest = bundle.manifest
         self._items = {external: number for number, external in enumerate(bundle.item_ids, start=1)}
         self._names = [spec.name for spec in manifest.user_features]
@@ -85,16 +93,19 @@ class QueryReader:
         self._readers = [
             make_feature_reader(spec, vocabularies.get(spec.name, [])) for spec in manifest.user_features
         ]
+        self._filters = filters
         self._needs_history = manifest.query_kind == "history"
         self._encoder_items = manifest.encoder_items
 
-    def read(self, query: object, where: str) -> Query:
+    def read(self, query: object, where: str, predicate: Predicate | None = None) -> Query:
         """Check and translate one query.
 
         Args:
             query: mapping with ``history`` (items, oldest first; optional for bundles without histories) and
-                optionally ``query_id``, ``features`` (by name), ``exclude`` and ``allow`` (items).
+                optionally ``query_id``, ``features`` (by name), ``exclude`` and ``allow`` (items),
+                and ``where`` (a predicate over item attributes as text, docs/filters.md).
             where: what the query is called in messages.
+            predicate: items must fulfil it beside the query's own.
 
         Raises:
             DataError: not of that form; an unknown key; a value of another type.
@@ -109,6 +120,7 @@ class QueryReader:
             user_rows=tuple(value.row for value in values),
             exclude=exclude,
             allow=None if fields.get("allow") is None else allow,
+            where=self._predicate(fields.get("where"), f"{where}: where", predicate),
             is_known=any(value.is_known for value in values)
             or (self._needs_history and bool((history <= self._encoder_items).any())),
             unknown=UnknownCounts(
@@ -141,6 +153,19 @@ class QueryReader:
         known = np.array([number for number in numbers if number], dtype=np.int64)
         return known, len(numbers) - len(known)
 
+    def _predicate(self, text: object, where: str, other: Predicate | None) -> Predicate | None:
+        """The query's predicate, checked against the attributes, and the other one."""
+        if text is None:
+            return other
+        if not isinstance(text, str):
+            raise DataError("not the text of a predicate", where=where, received=repr(text))
+        try:
+            own = parse_predicate(text)
+            permitted_items(self._filters, own)
+        except UsageError as error:
+            raise DataError(str(error), where=where) from error
+        return own if other is None else And((own, other))
+
     def _features(self, values: object, where: str) -> list[FeatureValue]:
         if values is not None and not isinstance(values, Mapping):
             raise DataError(
@@ -159,6 +184,19 @@ class QueryReader:
             reader.read(given[name], f"{where}: feature {name!r}") if name in given else reader.missing
             for name, reader in zip(self._names, self._readers, strict=True)
         ]
+
+
+def permitted_items(filters: FilterCompiler | None, predicate: Predicate | None) -> NDArray[np.uint64] | None:
+    """Bitset of the items that fulfil a predicate; None for no predicate.
+
+    Raises:
+        UsageError: the bundle has no attributes, or the predicate does not fit them.
+    """
+    if predicate is None:
+        return None
+    if filters is None:
+        raise UsageError("the bundle has no item attributes to filter by", received=str(predicate))
+    return filters.compile(predicate)
 
 
 def right_aligned(histories: Sequence[NDArray[np.integer]], length: int) -> NDArray[np.int32]:

@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import UsageError
+from sparcode.index.filters import FilterCompiler, Predicate, parse_predicate
+from sparcode.index.live.bits import contains
 from sparcode.serving.bundle import Bundle, open_bundle
-from sparcode.serving.queries import Query, QueryReader, UnknownCounts, right_aligned
+from sparcode.serving.queries import Query, QueryReader, UnknownCounts, permitted_items, right_aligned
 from sparcode.serving.search import Filters, make_searcher
 from sparcode.serving.session import EncoderSession
 from sparcode.serving.updated_bundle import save_bundle
@@ -53,10 +55,15 @@ class Retriever:
 
     def __init__(self, bundle: Bundle, num_threads: int = 1) -> None:
         self._bundle = bundle
-        self._reader = QueryReader(bundle)
+        self._read_by(bundle)
         self._encoder = EncoderSession(bundle)
         self._searcher = make_searcher(bundle, num_threads)
         self._updater: BundleUpdater | None = None
+
+    def _read_by(self, bundle: Bundle) -> None:
+        """Read queries and predicates by the items and attributes of a bundle."""
+        self._filters = FilterCompiler(bundle.attributes) if bundle.attributes is not None else None
+        self._reader = QueryReader(bundle, self._filters)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, verify: bool = True, num_threads: int = 1) -> Retriever:
@@ -102,7 +109,7 @@ class Retriever:
                  (("remove", remove), ("add", add), ("rescore", rescore)))  # fmt: skip
         self._updater.apply(Changes(*parts))
         self._bundle = self._updater.bundle
-        self._reader = QueryReader(self._bundle)
+        self._read_by(self._bundle)
 
     def save(self, output: str | os.PathLike[str]) -> None:
         """Write the bundle with all updates; it may replace the directory that it was loaded from.
@@ -113,25 +120,35 @@ class Retriever:
         save_bundle(self._bundle, Path(output))
 
     def recommend(
-        self, queries: Sequence[Mapping[str, Any]], k: int = 50, exclude_seen: bool | None = None
+        self,
+        queries: Sequence[Mapping[str, Any]],
+        k: int = 50,
+        exclude_seen: bool | None = None,
+        where: Predicate | str | None = None,
     ) -> list[list[tuple[str, float]]]:
         """Top-k items of each query, as (external id, score) by descending score.
 
         Args:
-            queries: each ``{"history": [item, ...], "features": {...}, "exclude": [...], "allow": [...]}``
-                with external ids, oldest first; only ``history`` is required (``features`` by bundles without
-                histories). The last L known items are encoded.
+            queries: each ``{"history": [item, ...], "features": {...}, "exclude": [...], "allow": [...],
+                "where": predicate}`` with external ids, oldest first; only ``history`` is required
+                (``features`` by bundles without histories). The last L known items are encoded.
             k: items per query; fewer are returned when fewer exist, are allowed, or score above 0.
             exclude_seen: leave out all items of the history; None = as the bundle was evaluated.
+            where: what items of all answers must fulfil, beside what a query says (docs/filters.md). A query
+                with a predicate gets k items whenever so many fulfil it: the last ones may score 0.
 
         Raises:
             DataError: a malformed query, named by its position and ``query_id``.
-            UsageError: k below 1.
+            UsageError: k below 1; or a predicate that is malformed or does not fit the bundle's attributes.
         """
-        return [answer.items for answer in self.recommend_detailed(queries, k, exclude_seen)]
+        return [answer.items for answer in self.recommend_detailed(queries, k, exclude_seen, where)]
 
     def recommend_detailed(
-        self, queries: Sequence[Mapping[str, Any]], k: int = 50, exclude_seen: bool | None = None
+        self,
+        queries: Sequence[Mapping[str, Any]],
+        k: int = 50,
+        exclude_seen: bool | None = None,
+        where: Predicate | str | None = None,
     ) -> list[Recommendation]:
         """As :meth:`recommend`, with a note of what was unknown and whether the fallback answered.
 
@@ -139,20 +156,38 @@ class Retriever:
         """
         if isinstance(queries, Mapping | str):
             raise UsageError("queries must be a list of objects", received=type(queries).__name__)
-        read = [self.read_query(query, _name(number, query)) for number, query in enumerate(queries)]
+        predicate = self.read_predicate(where)
+        read = [
+            self.read_query(query, _name(number, query), predicate) for number, query in enumerate(queries)
+        ]
         answers: list[Recommendation] = []
         for start in range(0, len(read), BATCH_SIZE):
             answers += self.answer(read[start : start + BATCH_SIZE], k, exclude_seen)
         reduce(add, (query.unknown for query in read), UnknownCounts()).warn(f"{len(read)} queries")
         return answers
 
-    def read_query(self, query: object, where: str) -> Query:
-        """Check one query and translate its ids; ``where`` names it in messages.
+    def read_predicate(self, where: Predicate | str | None) -> Predicate | None:
+        """Check what all items must fulfil.
+
+        Raises:
+            UsageError: malformed, or it does not fit the bundle's attributes.
+        """
+        predicate = parse_predicate(where) if isinstance(where, str) else where
+        permitted_items(self._filters, predicate)
+        return predicate
+
+    def read_query(self, query: object, where: str, predicate: Predicate | None = None) -> Query:
+        """Check one query and translate its ids.
+
+        Args:
+            query: see :meth:`recommend`.
+            where: names it in messages.
+            predicate: items must fulfil it beside the query's own.
 
         Raises:
             DataError: malformed.
         """
-        return self._reader.read(query, where)
+        return self._reader.read(query, where, predicate)
 
     def answer(
         self, queries: Sequence[Query], k: int, exclude_seen: bool | None = None
@@ -191,6 +226,10 @@ class Retriever:
         filters = Filters(
             exclude=[_excluded(query, skip_seen) for query in queries],
             allow=[query.allow for query in queries],
+            mask=None
+            if self._filters is None
+            else self._filters.masks([q.where for q in queries], len(queries)),
+            fill=np.array([query.where is not None for query in queries]),
         )
         result = self._searcher.search(encoded, k, filters)
         return [
@@ -204,6 +243,9 @@ class Retriever:
         keep = ~np.isin(ranking, np.concatenate([_excluded(query, skip_seen), self._bundle.removed]))
         if query.allow is not None:
             keep &= np.isin(ranking, query.allow)
+        permitted = permitted_items(self._filters, query.where)
+        if permitted is not None:
+            keep &= contains(permitted, ranking.astype(np.int64))
         places = np.flatnonzero(keep)[:k]
         items = self._named(ranking[places], self._bundle.popularity_counts[places])
         return Recommendation(items, self._bundle.manifest.fallback["name"], query.unknown)

@@ -14,7 +14,7 @@ from sparcode.index import LiveIndex
 from sparcode.index.search.dense import DenseIndex
 from sparcode.serving.bundle import Bundle
 from sparcode.serving.session import EncodedQueries
-from sparcode.types import SearchResult
+from sparcode.types import NO_ITEM, SearchResult
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,14 @@ class Filters:
     Attributes:
         exclude: per query, ids of items that are no results.
         allow: per query, the only ids that may be results; None = all.
+        mask: bitsets of the items that may be results, (num_words,) or (B, num_words) uint64; None = all.
+        fill: (B,) bool: whether a query gets items without a posting, with score 0, once others run out.
     """
 
     exclude: Sequence[NDArray[np.int64]]
     allow: Sequence[NDArray[np.int64] | None]
+    mask: NDArray[np.uint64] | None
+    fill: NDArray[np.bool_]
 
 
 class Searcher(Protocol):
@@ -46,13 +50,17 @@ class IndexSearcher:
     def search(self, queries: EncodedQueries, k: int, filters: Filters) -> SearchResult:
         if queries.term_ids is None:
             raise UsageError("an inverted index needs term ids", received="query vectors")
-        return self._index.search(
+        result = self._index.search(
             queries.term_ids,
             k,
             exclude=filters.exclude,
             allow=filters.allow,
+            mask=filters.mask,
+            fill=bool(filters.fill.any()),
             num_threads=self._num_threads,
         )
+        unwanted = ~filters.fill[:, None] & (result.scores <= 0)  # postings are above 0, fillers are 0
+        return SearchResult(np.where(unwanted, NO_ITEM, result.item_ids), result.scores)
 
 
 class VectorSearcher:
@@ -64,7 +72,9 @@ class VectorSearcher:
     def search(self, queries: EncodedQueries, k: int, filters: Filters) -> SearchResult:
         if queries.vectors is None:
             raise UsageError("item vectors need query vectors", received="term ids")
-        return self._index.search(queries.vectors, k, exclude=filters.exclude, allow=filters.allow)
+        return self._index.search(
+            queries.vectors, k, exclude=filters.exclude, allow=filters.allow, mask=filters.mask
+        )
 
 
 def make_searcher(bundle: Bundle, num_threads: int = 1) -> Searcher:

@@ -64,6 +64,8 @@ def _write_items(directory: Path, bundle: Bundle) -> None:
         names.POPULARITY_COUNTS_FILE: bundle.popularity_counts,
         names.REMOVED_FILE: bundle.removed,
     }
+    if bundle.attributes is not None:
+        bundle.attributes.save(directory / names.ATTRIBUTES_DIRECTORY)
     for number, array in enumerate(bundle.item_arrays):
         arrays[item_feature_file(number)] = array
     for file, array in arrays.items():
@@ -72,11 +74,12 @@ def _write_items(directory: Path, bundle: Bundle) -> None:
 
 
 def _copy_rest(directory: Path, bundle: Bundle) -> dict[str, FileEntry]:
-    """Copy every file that is not there yet and does not belong to the index; returns their entries."""
+    """Copy every file that is not there yet and belongs to no directory of arrays; returns their entries."""
     copied = {}
+    anew = (f"{names.INDEX_DIRECTORY}/", f"{names.ATTRIBUTES_DIRECTORY}/")
     for name, entry in bundle.manifest.files.items():
         place = directory / name
-        if not place.exists() and not name.startswith(f"{names.INDEX_DIRECTORY}/"):
+        if not place.exists() and not name.startswith(anew):
             place.parent.mkdir(exist_ok=True)
             shutil.copyfile(bundle.directory / name, place)
             copied[name] = entry

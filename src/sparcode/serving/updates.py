@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import BundleError, DataError
+from sparcode.serving.attributes import changed_attributes
 from sparcode.serving.bundle import Bundle
 from sparcode.serving.features import FeatureValue, external_id, make_feature_reader
 from sparcode.serving.session import ScorerSession
@@ -212,6 +213,9 @@ class BundleUpdater:
             popularity=np.concatenate([old.popularity, new_ids]),
             popularity_counts=np.concatenate([old.popularity_counts, np.zeros(len(fresh), np.int64)]),
             item_arrays=arrays,
+            attributes=old.attributes
+            if arrays is old.item_arrays
+            else changed_attributes(old, arrays, len(every)),
             removed=every[~self._live.contains(every)],
         )
 

@@ -33,6 +33,7 @@ from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
 from sparcode.model.two_tower import TwoTower
 from sparcode.serving import manifest as names
+from sparcode.serving.attributes import attributes_of_features
 from sparcode.serving.bundle import BUNDLE_ID_KEY, array_layout, file_entry
 from sparcode.serving.manifest import GraphSpec, Manifest, TensorSpec, item_feature_file, write_manifest
 from sparcode.serving.session import placeholder
@@ -136,6 +137,7 @@ def write_parts(directory: Path, request: ExportRequest) -> Manifest:
     manifest = _describe(request)
     _write_ids(directory, request)
     _write_arrays(directory, request)
+    _write_attributes(directory, request.dataset)
     if isinstance(request.network, SparCode) and request.index is not None:
         metadata = {**request.index.metadata, BUNDLE_ID_KEY: manifest.bundle_id}
         request.index.with_metadata(metadata).save(directory / names.INDEX_DIRECTORY)
@@ -259,6 +261,13 @@ def _write_arrays(directory: Path, request: ExportRequest) -> None:
     for file, array in arrays.items():
         (directory / file).parent.mkdir(exist_ok=True)
         np.save(directory / file, array, allow_pickle=False)
+
+
+def _write_attributes(directory: Path, dataset: Dataset) -> None:
+    """All features that can be filtered by, whether or not the network reads them."""
+    attributes = attributes_of_features(dataset.item_features, dataset.item_arrays, dataset.item_vocab)
+    if attributes is not None:
+        attributes.save(directory / names.ATTRIBUTES_DIRECTORY)
 
 
 def _write_json(path: Path, value: object) -> None:

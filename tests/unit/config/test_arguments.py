@@ -152,6 +152,12 @@ def test_the_retriever_must_suit_the_model(tmp_path: Path, model: str, default: 
         parse_eval(["--run_dir", str(tmp_path), "--retriever", refused])
 
 
+def test_infer_takes_a_predicate() -> None:
+    flags = ["--bundle", "b", "--input", "q", "--output", "r"]
+    assert parse_infer(flags).where is None
+    assert parse_infer([*flags, "--where", "year >= 1990"]).where == "year >= 1990"
+
+
 def test_infer_needs_no_configuration() -> None:
     parsed = parse_infer(["--bundle", "b", "--input", "q", "--output", "r", "--topk", "7"])
     assert (parsed.bundle, parsed.input_path, parsed.topk) == (Path("b"), Path("q"), 7)

@@ -205,3 +205,29 @@ def test_infer_needs_of_the_training_code_only_the_choice_of_the_device(tmp_path
         "sparcode.training",
         "sparcode.training.runtime",
     ]
+
+
+def test_a_predicate_for_the_file_joins_those_of_its_lines(retriever: Retriever, tmp_path: Path) -> None:
+    queries = write_lines(
+        tmp_path / "q.jsonl",
+        {"query_id": "all", "history": [external(3)]},
+        {"query_id": "war", "history": [external(3)], "where": 'genre has "War"'},
+    )
+    options = OfflineOptions(k=20, where="year = 2001")
+    recommend_file(retriever, queries, tmp_path / "r.jsonl", options)
+    every, war = ([item["item"] for item in line["items"]] for line in read_lines(tmp_path / "r.jsonl"))
+    history = {"history": [external(3)]}
+    (late,) = retriever.recommend([history], k=20, where="year = 2001")
+    (both,) = retriever.recommend([history], k=20, where="year = 2001 and genre has 'War'")
+    assert every == [item for item, _ in late]
+    assert war == [item for item, _ in both]
+    assert 0 < len(war) < len(every) < 19
+
+
+def test_a_bad_predicate_names_its_line_or_itself(retriever: Retriever, tmp_path: Path) -> None:
+    queries = write_lines(tmp_path / "q.jsonl", {"history": []}, {"history": [], "where": "year >"})
+    with pytest.raises(DataError, match=r"q\.jsonl:2: where: predicate 'year >', position 7"):
+        recommend_file(retriever, queries, tmp_path / "r.jsonl")
+    with pytest.raises(UsageError, match=r"^unknown attribute; expected genre \(set\) \| year \(number\)"):
+        recommend_file(retriever, queries, tmp_path / "r.jsonl", OfflineOptions(where="colour = 1"))
+    assert not (tmp_path / "r.jsonl").exists()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bundle_cases import NUM_ITEMS, Case, exported, external
+from bundle_cases import NUM_ITEMS, Case, exported, external, tiny_dataset
 from sparcode.errors import DataError, UsageError
 from sparcode.index import InvertedIndex
+from sparcode.index.filters import parse_predicate
 from sparcode.serving import Retriever, open_bundle
 from sparcode.serving.retriever import BATCH_SIZE
 
@@ -173,3 +176,81 @@ def test_the_index_of_the_bundle_is_the_index_that_was_given() -> None:
     assert isinstance(given, InvertedIndex)
     for name in ("indptr", "item_ids", "scores"):
         np.testing.assert_array_equal(getattr(loaded.postings, name), getattr(given.postings, name))
+
+
+def matching(predicate: Callable[[set[str], str], bool]) -> set[str]:
+    """External ids of the items whose genres and year fulfil a predicate, from the data set itself."""
+    data = tiny_dataset()
+    genres, years = data.item_vocab["genre"], data.item_vocab["year"]
+    rows = zip(data.item_arrays["genre"], data.item_arrays["year"], strict=True)
+    named = [({genres[g] for g in row if g}, years[year]) for row, year in rows]
+    return {external(item) for item in range(1, NUM_ITEMS + 1) if predicate(*named[item])}
+
+
+def test_where_recommends_all_items_that_fulfil_it(retriever: Retriever) -> None:
+    query = {"history": [external(3), external(8)]}
+    (plain,) = retriever.recommend([query], k=NUM_ITEMS, exclude_seen=False)
+    for where, wanted in (
+        ('genre has "War"', matching(lambda genres, year: "War" in genres)),
+        (
+            "year >= 2000 or genre in ('Drama', 'War')",
+            matching(lambda g, y: y == "2001" or g & {"Drama", "War"}),
+        ),
+        ("year < 2000", matching(lambda genres, year: year == "1999")),
+        ("not year < 2000", matching(lambda genres, year: year != "1999")),
+        ("year = 1", set()),
+    ):
+        (answer,) = retriever.recommend([query], k=NUM_ITEMS, exclude_seen=False, where=where)
+        assert set(names(answer)) == wanted  # k results whenever so many exist
+        scored = [pair for pair in answer if pair in plain]
+        assert [pair for pair in plain if pair[0] in wanted] == scored
+        (own,) = retriever.recommend([{**query, "where": where}], k=NUM_ITEMS, exclude_seen=False)
+        assert own == answer
+
+
+def test_where_combines_with_the_other_filters_and_the_query_s_own(retriever: Retriever) -> None:
+    war = matching(lambda genres, year: "War" in genres)
+    late = matching(lambda genres, year: year == "2001")
+    first, second, third = retriever.recommend(
+        [
+            {"history": [external(3)], "where": 'genre has "War"'},
+            {"history": [external(3)], "exclude": [sorted(late)[0]]},
+            {"history": [], "where": 'genre has "War"'},
+        ],
+        k=NUM_ITEMS,
+        exclude_seen=False,
+        where=parse_predicate("year = 2001"),
+    )
+    assert set(names(first)) == set(names(third)) == war & late
+    assert set(names(second)) == late - {sorted(late)[0]}
+
+
+def test_a_query_without_a_predicate_is_not_filled_up_by_its_neighbours(retriever: Retriever) -> None:
+    query = {"history": [external(3)], "allow": [external(item) for item in range(1, 8)]}
+    filtered = {**query, "where": "year > 0 or not year > 0"}
+    (alone,) = retriever.recommend([query], k=NUM_ITEMS)
+    together, _ = retriever.recommend([query, filtered], k=NUM_ITEMS)
+    assert names(together) == names(alone)
+
+
+def test_the_fallback_honours_where(retriever: Retriever, popular: list[str]) -> None:
+    late = matching(lambda genres, year: year == "2001")
+    (answer,) = retriever.recommend_detailed([{"history": []}], k=3, where="year = 2001")
+    assert answer.fallback == "popularity"
+    assert names(answer.items) == [item for item in popular if item in late][:3]
+
+
+def test_a_bad_predicate_is_named(retriever: Retriever) -> None:
+    query = {"history": [external(3)]}
+    with pytest.raises(UsageError, match=r"unknown attribute; expected genre \(set\) \| year \(number\)"):
+        retriever.recommend([query], where="colour = 'red'")
+    with pytest.raises(DataError, match=r"^query 1: where: predicate 'year >', position 7"):
+        retriever.recommend([query, {**query, "where": "year >"}])
+    with pytest.raises(DataError, match=r"^query 0: where: not the text of a predicate; received 3"):
+        retriever.recommend([{**query, "where": 3}])
+
+
+def test_a_bundle_without_item_features_has_nothing_to_filter_by(retriever: Retriever) -> None:
+    bundle = replace(retriever.bundle, attributes=None)
+    with pytest.raises(UsageError, match="no item attributes to filter by"):
+        Retriever(bundle).recommend([{"history": [external(3)]}], where="year = 2001")

@@ -47,6 +47,10 @@ class Number:
     def num_rows(self) -> int:
         return len(self.values)
 
+    def padded(self, num_rows: int) -> Number:
+        """With rows of unknown values behind, ``num_rows`` in all."""
+        return Number(np.pad(self.values, (0, num_rows - self.num_rows), constant_values=np.nan))
+
     def check(self) -> None:
         """Raise IndexFormatError when an invariant does not hold."""
         if self.values.ndim != 1 or not len(self.values) or not np.isnan(self.values[0]):
@@ -116,6 +120,11 @@ class Category(_Coded):
     def num_rows(self) -> int:
         return len(self.codes)
 
+    def padded(self, num_rows: int) -> Category:
+        """With rows of unknown values behind, ``num_rows`` in all."""
+        codes = np.pad(self.codes, (0, num_rows - self.num_rows), constant_values=UNKNOWN)
+        return Category(self.vocabulary, codes)
+
     def check(self) -> None:
         """Raise IndexFormatError when an invariant does not hold."""
         if self.codes.ndim != 1 or not len(self.codes) or self.codes[0] != UNKNOWN:
@@ -152,6 +161,11 @@ class MultiCategory(_Coded):
     @property
     def num_rows(self) -> int:
         return len(self.indptr) - 1
+
+    def padded(self, num_rows: int) -> MultiCategory:
+        """With empty rows behind, ``num_rows`` in all."""
+        indptr = np.pad(self.indptr, (0, num_rows - self.num_rows), mode="edge")
+        return MultiCategory(self.vocabulary, indptr, self.codes)
 
     def check(self) -> None:
         """Raise IndexFormatError when an invariant does not hold."""

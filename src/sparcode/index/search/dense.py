@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import UsageError
-from sparcode.index.search.queries import IdFilter, IdLists, make_id_lists
+from sparcode.index.filters.bitsets import unpack_bits
+from sparcode.index.search.queries import IdFilter, IdLists, make_id_lists, make_mask
 from sparcode.types import NO_ITEM, SearchResult
 
 _BLOCK_SCORES = 1 << 23
@@ -63,7 +64,12 @@ class DenseIndex:
         return len(self._vectors) - 1
 
     def search(
-        self, queries: ArrayLike, k: int, exclude: IdFilter = None, allow: IdFilter = None
+        self,
+        queries: ArrayLike,
+        k: int,
+        exclude: IdFilter = None,
+        allow: IdFilter = None,
+        mask: NDArray[np.uint64] | None = None,
     ) -> SearchResult:
         """Top-k items of each query.
 
@@ -72,6 +78,7 @@ class DenseIndex:
             k: results per query, at least 1.
             exclude: item ids that are no results, as in :meth:`sparcode.index.InvertedIndex.search`.
             allow: the only item ids that may be results, likewise.
+            mask: bitset of the items that may be results, likewise.
 
         Returns:
             item_ids (B, k) int64 by descending score, ties by smaller id, and scores (B, k) float32; -1 and
@@ -93,12 +100,14 @@ class DenseIndex:
             raise UsageError("k out of range", expected="an integer of at least 1", received=k)
         forbidden = make_id_lists(exclude, len(vectors), self.num_items, "exclude")
         permitted = make_id_lists(allow, len(vectors), self.num_items, "allow")
+        bitsets = make_mask(mask, len(vectors), self.num_items)
         item_ids = np.empty((len(vectors), k), dtype=np.int64)
         scores = np.empty((len(vectors), k), dtype=np.float32)
         rows = max(1, _BLOCK_SCORES // len(self._vectors))
         for start in range(0, len(vectors), rows):
             block = vectors[start : start + rows] @ self._vectors.T  # (rows, I + 1)
             _mask(block, start, forbidden, permitted)
+            _mask_bits(block, bitsets if len(bitsets) <= 1 else bitsets[start : start + rows])
             best = top_k_of_scores(block, k)
             item_ids[start : start + rows] = best.item_ids
             scores[start : start + rows] = best.scores
@@ -117,3 +126,12 @@ def _mask(scores: NDArray[np.float32], first: int, forbidden: IdLists, permitted
         excluded = forbidden.of(first + row)
         if excluded is not None:
             values[excluded] = -np.inf
+
+
+def _mask_bits(scores: NDArray[np.float32], bitsets: NDArray[np.uint64]) -> None:
+    """Set what no bitset holds to -inf; one bitset for all rows, one for each, or none at all."""
+    if len(bitsets) == 1:
+        scores[:, ~unpack_bits(bitsets[0], scores.shape[1])] = -np.inf
+        return
+    for values, words in zip(scores, bitsets, strict=False):
+        values[~unpack_bits(words, len(values))] = -np.inf
