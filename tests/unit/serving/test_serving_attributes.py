@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bundle_cases import NUM_ITEMS, Case, copy_of, exported
 from sparcode.errors import BundleError
-from sparcode.index.filters import Category, MultiCategory, Number
-from sparcode.serving import open_bundle
-from sparcode.serving.attributes import attributes_of_features
+from sparcode.index.filters import Category, FilterCompiler, MultiCategory, Number
+from sparcode.serving import Retriever, open_bundle
+from sparcode.serving.attributes import attributes_of_features, changed_attributes
 from sparcode.types import FeatureSpec
 
 SPECS = [
@@ -66,3 +68,34 @@ def test_damaged_attributes_are_a_damaged_bundle(tmp_path, verify: bool) -> None
     section.write_bytes(content)
     with pytest.raises(BundleError, match=section.name):
         open_bundle(path, verify=verify)
+
+
+@pytest.mark.parametrize("features", [True, False])
+def test_attributes_follow_updates(tmp_path, features: bool) -> None:
+    """Of features that the network does not read, new items have none."""
+    retriever = Retriever.load(exported(Case(item_ids=False, features=True, prune="top_l", signed=True)).path)
+    if not features:
+        unread = replace(retriever.bundle.manifest, item_features=())
+        bundle = replace(retriever.bundle, manifest=unread, item_arrays=())
+        changed = changed_attributes(bundle, (), NUM_ITEMS + 2)
+        assert changed is not None
+        assert changed.num_items == NUM_ITEMS + 2
+        compiler = FilterCompiler(changed)
+        late = compiler.compile("year > 0 or genre in ('War', 'Drama', 'Comedy')")
+        assert int(late[0]) >> (NUM_ITEMS + 1) == 0
+        return
+    old = retriever.bundle.item_ids[2]
+    retriever.update(
+        add=[{"item": "new", "features": {"genre": ["War"], "year": "2001"}}],
+        rescore=[{"item": old, "features": {"genre": ["Comedy", "Drama"]}}],
+    )
+    retriever.save(tmp_path / "bundle")
+    assert len(list((tmp_path / "bundle" / "attributes").iterdir())) == 4
+    for one in (retriever, Retriever.load(tmp_path / "bundle")):
+        (war,) = one.recommend([{"history": []}], k=50, where="year = 2001 and genre has 'War'")
+        (both,) = one.recommend(
+            [{"history": [old]}], k=50, exclude_seen=False,
+            where="genre has 'Comedy' and genre has 'Drama' and not year > 0",
+        )  # fmt: skip
+        assert "new" in dict(war)
+        assert old in dict(both)
