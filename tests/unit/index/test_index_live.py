@@ -18,6 +18,7 @@ from sparcode.errors import IndexFormatError, OutputError, UsageError
 from sparcode.index import IndexBuildError, InvertedIndex
 from sparcode.index.filters.attributes import ItemAttributes
 from sparcode.index.filters.columns import Number
+from sparcode.index.live import merging
 from sparcode.index.live.live_index import MAX_DELTAS, LiveIndex
 
 TERMS = np.arange(NUM_TERMS)[None]
@@ -53,6 +54,23 @@ def test_updates_by_hand() -> None:
     assert answer(live) == [(2, 2.0), (3, 2.0), (1, 0.5), (5, 0.25)]
     assert answer(live, fill=True)[-1] == (7, 0.0)
     assert (live.num_items, live.num_live) == (7, 5)
+
+
+def test_nothing_is_compiled_after_the_index_is_made(tmp_path: Path) -> None:
+    compiled = [merging._merge, merging._count_owned, merging._merge_rows]
+    live = small()
+    assert [len(kernel.signatures) for kernel in compiled] == [1, 1, 1]
+    for _ in range(2):
+        live.add([5, 7], table([1.5, 3.0], [-1.0, 0.5]))
+        live.remove([5])
+        answer(live, fill=True)
+        live.compact()
+        live.rescore([1, 7], table([0.0, 1.0], [0.25, 0.0]))
+        live.save(tmp_path)
+        live = LiveIndex.load(tmp_path, live._codebooks)
+        answer(live)
+        live.remove([7])
+    assert [len(kernel.signatures) for kernel in compiled] == [1, 1, 1]
 
 
 def test_predicates_speak_of_live_items_with_attributes() -> None:

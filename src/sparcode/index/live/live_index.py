@@ -18,7 +18,7 @@ from sparcode.index.filters.compiler import FilterCompiler
 from sparcode.index.inverted_index import InvertedIndex
 from sparcode.index.live import bits
 from sparcode.index.live.delta import score_items
-from sparcode.index.live.merging import merge_postings
+from sparcode.index.live.merging import compile_merging, merge_postings
 from sparcode.index.live.snapshot import Segment, Snapshot
 from sparcode.index.live.store import read_snapshot, write_snapshot
 from sparcode.index.postings import MAX_ITEM_ID, make_postings
@@ -58,6 +58,7 @@ class LiveIndex:
         self._codebooks = np.asarray(codebooks, dtype=np.float32)
         self._snapshot = snapshot
         self._lock = threading.Lock()
+        compile_merging()
         sizes, num_terms = self._codebooks.shape, snapshot.segments[0].index.num_terms
         if len(sizes) != 4 or sizes[0] * sizes[2] ** sizes[1] != num_terms:
             raise UsageError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -20,7 +22,10 @@ def merge_postings(first: tuple[Postings, Bits], second: tuple[Postings, Bits]) 
     Returns:
         New posting lists over the larger of the two catalogues; 8 bytes of new memory per posting.
     """
-    parts = [(lists.indptr, lists.item_ids, lists.scores, owned) for lists, owned in (first, second)]
+    parts = [
+        (_read_only(lists.indptr), _read_only(lists.item_ids), _read_only(lists.scores), _read_only(owned))
+        for lists, owned in (first, second)
+    ]
     lengths = np.zeros(first[0].num_terms, dtype=np.int64)
     for part in parts:
         _count_owned(part, lengths)
@@ -33,9 +38,20 @@ def merge_postings(first: tuple[Postings, Bits], second: tuple[Postings, Bits]) 
     return Postings(_read_only(indptr), _read_only(item_ids), _read_only(scores), num_items)
 
 
+@cache
+def compile_merging() -> None:
+    """Compile everything here, or read it from numba's cache, so that no search has to wait for it."""
+    nothing = Postings(np.zeros(2, np.int64), np.empty(0, np.int32), np.empty(0, np.float32), 0)
+    merge_postings((nothing, np.zeros(1, np.uint64)), (nothing, np.zeros(1, np.uint64)))
+    items, scores = np.full((1, 1), -1, dtype=np.int64), np.zeros((1, 1), dtype=np.float32)
+    merge_results([items, items], [scores, scores])
+
+
 def _read_only(array: NDArray) -> NDArray:
-    array.flags.writeable = False
-    return array
+    """A contiguous read-only view or copy: kernels are compiled for one type of each argument."""
+    view: NDArray = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 @njit(nogil=True, cache=True)
