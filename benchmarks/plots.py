@@ -64,3 +64,30 @@ def draw_update(report: dict[str, Any], path: Path) -> None:
         axes.grid(alpha=0.3)
     searches.set_title(f"{report['shape']['num_items']:,} items, {report['shape']['num_terms']:,} terms")
     figure.savefig(path, dpi=120)
+
+
+def draw_filter(report: dict[str, Any], path: Path) -> None:
+    """Time of a filtered query over that of an unfiltered one, against the share of permitted items.
+
+    Args:
+        report: what ``bench_filter.py --json`` writes.
+        path: PNG or SVG file to write.
+    """
+    from matplotlib.figure import Figure
+
+    rows = [row for row in report["predicates"] if row["predicate"].startswith("rank <")]
+    figure = Figure(figsize=(6.2, 4.4), layout="constrained")
+    axes = figure.subplots()
+    shares = [100 * row["share"] for row in rows]
+    for column, label in (("ratio", "filtered"), ("fill_ratio", "filtered, always k results")):
+        axes.plot(shares, [row[column] for row in rows], marker="o", label=label)
+    axes.axhline(1.5, linestyle="--", color="grey", label="target at 1 %")
+    axes.set_xscale("log")
+    axes.invert_xaxis()
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("items permitted, %")
+    axes.set_ylabel("time relative to an unfiltered search")
+    axes.set_title(f"{report['num_items']:,} items, batch of {report['batch']}, 1 thread")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
