@@ -51,18 +51,43 @@ def check_packed_contents(lists: PackedLists) -> None:
         raise IndexFormatError("packed item ids are inconsistent", where=f"term {term}, section 'ids'")
     if lists.ids[-2:].any():
         raise IndexFormatError("the last two words are not 0", where="section 'ids'")
-    borders = lists.code_starts
-    for term in np.flatnonzero(lists.lengths):
-        codes = lists.codes[borders[term] : borders[term + 1]].astype(np.float32)
-        with np.errstate(over="ignore", invalid="ignore"):
-            scores = codes * lists.steps[term]
-            good = np.isfinite(scores) & (codes >= 0) & ((scores > 0) | (codes == 0))
-        if not good.all() or np.count_nonzero(codes) != lists.lengths[term]:
-            raise IndexFormatError(
-                "codes are inconsistent",
-                where=f"term {term}, section 'codes'",
-                expected=f"{lists.lengths[term]} finite scores above 0",
-            )
+    _check_codes(lists)
+
+
+def _check_codes(lists: PackedLists) -> None:
+    """Scores grow with codes, so that the smallest and the largest code of a list vouch for all."""
+    codes = lists.codes.view(np.uint16) if lists.encoding == "float16" else lists.codes
+    smallest, largest = np.zeros((2, lists.num_terms), dtype=codes.dtype)
+    counts = np.zeros(lists.num_terms, dtype=np.int64)
+    _summarize_codes(lists.code_starts, codes, smallest, largest, counts)
+    good = counts == lists.lengths
+    with np.errstate(over="ignore", invalid="ignore"):
+        for ends in (smallest, largest):
+            scores = ends.view(lists.codes.dtype).astype(np.float32) * lists.steps
+            good &= np.isfinite(scores) & ((scores > 0) | (counts == 0))
+    if not good.all():
+        term = int(np.argmin(good))
+        raise IndexFormatError(
+            "codes are inconsistent",
+            where=f"term {term}, section 'codes'",
+            expected=f"{lists.lengths[term]} finite scores above 0",
+        )
+
+
+@njit(nogil=True, cache=True)
+def _summarize_codes(code_starts, codes, smallest, largest, counts):  # type: ignore[no-untyped-def]
+    """Smallest and largest code other than 0 of each list, and their number; -1 if one is no number >= 0."""
+    for term in range(len(counts)):
+        for place in range(code_starts[term], code_starts[term + 1]):
+            code = codes[place]
+            if code > 0:
+                if counts[term] == 0 or code < smallest[term]:
+                    smallest[term] = code
+                largest[term] = max(largest[term], code)
+                counts[term] += 1
+            elif code != 0:
+                counts[term] = -1
+                break
 
 
 @njit(nogil=True, cache=True)
