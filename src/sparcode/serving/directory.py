@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sparcode.errors import OutputError
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 @contextmanager
@@ -21,8 +26,9 @@ def replacing_directory(target: Path, is_replaceable: Callable[[Path], bool]) ->
 
     Raises:
         OutputError: the place is taken by something else, or cannot be written. What was there before still
-            is, and nothing half-written is left. If the process is killed between the two renames at the end,
-            the old contents lie beside the target as ``.NAME.PID.old``.
+            is, and nothing half-written is left. A directory that is there is exchanged at one stroke; where
+            the system has no call for that, by two renames, and a process killed between these leaves the old
+            contents beside the target as ``.NAME.PID.old``.
     """
     place = target.resolve()
     if place.exists() and not (place.is_dir() and (not any(place.iterdir()) or is_replaceable(place))):
@@ -51,6 +57,8 @@ def _rename_over(partial: Path, place: Path) -> None:
     if not place.exists():
         partial.rename(place)
         return
+    if _exchange(partial, place):
+        return  # the old contents are now the partial directory, which the caller removes
     old = place.with_name(f".{place.name}.{os.getpid()}.old")
     place.rename(old)
     try:
@@ -59,3 +67,11 @@ def _rename_over(partial: Path, place: Path) -> None:
         old.rename(place)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two paths atomically, by renameat2(2); False if system or file system cannot."""
+    call = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if call is None:
+        return False
+    return bool(call(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0)
