@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparcode.index import KERNELS, InvertedIndex, decode_terms, encode_terms, tokens_of_terms
+from sparcode.index.search.ranges import TABLE_SIZE
 
 # Few distinct scores make ties; powers of ten that no float32 holds exactly make sums depend on their order.
 SCORES = st.sampled_from([0.1, 0.25, 0.3, 1.0, 1e-7, 3e7])
@@ -15,7 +16,8 @@ WEIGHTS = st.sampled_from([0.0, 0.1, 0.7, 1.0, 1e-38])
 
 
 @st.composite
-def indexes(draw: st.DrawFn) -> InvertedIndex:
+def indexes(draw: st.DrawFn, spacing: int = 1) -> InvertedIndex:
+    """Lists of a few items, each ``spacing`` ids from the next."""
     num_items = draw(st.integers(1, 30))
     lists = draw(
         st.lists(st.dictionaries(st.integers(0, num_items), SCORES, max_size=20), min_size=1, max_size=6)
@@ -24,9 +26,9 @@ def indexes(draw: st.DrawFn) -> InvertedIndex:
     flat = [pair for postings in ordered for pair in postings]
     return InvertedIndex.from_postings(
         np.cumsum([0, *map(len, ordered)]),
-        np.array([item for item, _ in flat], dtype=np.int64),
+        np.array([item for item, _ in flat], dtype=np.int64) * spacing,
         np.array([score for _, score in flat], dtype=np.float32),
-        num_items=num_items,
+        num_items=num_items * spacing,
     )
 
 
@@ -47,31 +49,90 @@ def masks(draw: st.DrawFn, num_queries: int, num_items: int):
     return draw(st.none() | words.map(lambda values: np.array(values, dtype=np.uint64).reshape(shape)))
 
 
+def draw_queries(data: st.DataObject, num_terms: int) -> dict:
+    num_queries, num_tokens = data.draw(st.integers(0, 4)), data.draw(st.integers(0, 5))
+    shape, count = (num_queries, num_tokens), num_queries * num_tokens
+    draw_list = lambda values: data.draw(st.lists(values, min_size=count, max_size=count))  # noqa: E731
+    term_ids = np.array(draw_list(st.integers(-1, num_terms - 1)), dtype=np.int64).reshape(shape)
+    weights = None
+    if data.draw(st.booleans()):
+        weights = np.array(draw_list(WEIGHTS), dtype=np.float32).reshape(shape)
+    return {
+        "term_ids": term_ids,
+        "weights": weights,
+        "k": data.draw(st.integers(1, 40)),
+        "num_threads": data.draw(st.sampled_from([1, 3])),
+    }
+
+
+def assert_kernels_agree(index: InvertedIndex, reference: str, **arguments) -> None:
+    expected = index.search(kernel=reference, **arguments)
+    for kernel in set(KERNELS) - {"auto", "oracle", reference}:
+        result = index.search(kernel=kernel, **arguments)
+        np.testing.assert_array_equal(result.item_ids, expected.item_ids)
+        np.testing.assert_array_equal(result.scores.view(np.int32), expected.scores.view(np.int32))
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_kernel_equals_oracle(data: st.DataObject) -> None:
     index = data.draw(indexes())
-    num_queries, num_tokens = data.draw(st.integers(0, 4)), data.draw(st.integers(0, 5))
-    shape = (num_queries, num_tokens)
-    count = num_queries * num_tokens
-    draw_list = lambda values: data.draw(st.lists(values, min_size=count, max_size=count))  # noqa: E731
-    term_ids = np.array(draw_list(st.integers(-1, index.num_terms - 1)), dtype=np.int64).reshape(shape)
-    weights = None
-    if data.draw(st.booleans()):
-        weights = np.array(draw_list(WEIGHTS), dtype=np.float32).reshape(shape)
-    options = {
-        "k": data.draw(st.integers(1, 40)),
-        "weights": weights,
+    queries = draw_queries(data, index.num_terms)
+    num_queries = len(queries["term_ids"])
+    filters = {
         "exclude": data.draw(id_filters(num_queries, index.num_items)),
         "allow": data.draw(id_filters(num_queries, index.num_items)),
         "mask": data.draw(masks(num_queries, index.num_items)),
         "fill": data.draw(st.booleans()),
     }
-    expected = index.search(term_ids, kernel="oracle", **options)
-    for kernel, num_threads in itertools.product(KERNELS, (1, 3)):
-        result = index.search(term_ids, kernel=kernel, num_threads=num_threads, **options)
-        np.testing.assert_array_equal(result.item_ids, expected.item_ids)
-        np.testing.assert_array_equal(result.scores, expected.scores)
+    assert_kernels_agree(index, "oracle", **queries, **filters)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data(), st.sampled_from([700, TABLE_SIZE]))
+def test_kernel_equals_oracle_where_items_share_table_entries(data: st.DataObject, spacing: int) -> None:
+    """Few items far apart are one wide range; a multiple of the table size puts them all into one entry."""
+    index = data.draw(indexes(spacing))
+    num_items = index.num_items // spacing
+    spread = lambda rows: rows if rows is None else [None if r is None else r * spacing for r in rows]  # noqa: E731
+    queries = draw_queries(data, index.num_terms)
+    num_queries = len(queries["term_ids"])
+    words = np.random.default_rng(data.draw(st.integers(0, 9))).integers(0, 2**63, index.num_items // 64 + 1)
+    filters = {
+        "exclude": spread(data.draw(id_filters(num_queries, num_items))),
+        "allow": spread(data.draw(id_filters(num_queries, num_items))),
+        "mask": data.draw(st.sampled_from([None, words.astype(np.uint64)])),
+    }
+    assert_kernels_agree(index, "oracle", **queries, **filters)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.integers(0, 2**31),
+    st.sampled_from([5_000, 40_000, 3_000_000]),
+    st.sampled_from([1, 100, 3000]),
+    st.sampled_from([2, 5, 1_000_000]),
+)
+def test_kernels_agree_on_lists_of_many_ranges(seed: int, num_items: int, k: int, num_scores: int) -> None:
+    """Long lists, dense at small ids as popular items make them, some complete but for an item; many ties."""
+    rng = np.random.default_rng(seed)
+    lists = [np.unique((num_items * rng.random(size) ** 3).astype(np.int64)) for size in (9_000, 4_000, 3)]
+    lists += [np.delete(np.arange(1, 5_001), rng.integers(0, 5_000, 2)), np.arange(40, 3_000)]
+    scores = [rng.integers(1, num_scores + 1, len(items)).astype(np.float32) / 7 for items in lists]
+    index = InvertedIndex.from_postings(
+        np.cumsum([0, *map(len, lists)]), np.concatenate(lists), np.concatenate(scores), num_items=num_items
+    )
+    queries = {"term_ids": rng.integers(-1, len(lists), (4, 7)), "k": k}
+    mask = rng.integers(0, 2**63, num_items // 64 + 1).astype(np.uint64)
+    assert_kernels_agree(index, "term_at_a_time", **queries)
+    assert_kernels_agree(
+        index,
+        "term_at_a_time",
+        weights=rng.random((4, 7)).astype(np.float32),
+        mask=mask,
+        exclude=rng.integers(0, num_items, 300),
+        **queries,
+    )
 
 
 @settings(max_examples=100, deadline=None)

@@ -16,8 +16,8 @@ from sparcode.index.filters.compiler import FilterCompiler, Where
 from sparcode.index.packed.coding import ENCODINGS, Encoding, error_bound
 from sparcode.index.packed.lists import PackedLists, pack_postings
 from sparcode.index.postings import Postings, make_postings
+from sparcode.index.search.engine import WorkspacePool, compile_kernels, search_batch
 from sparcode.index.search.filling import fill_short_rows
-from sparcode.index.search.kernels import WorkspacePool, search_term_at_a_time
 from sparcode.index.search.lists import ListSource, PlainLists
 from sparcode.index.search.oracle import search_oracle
 from sparcode.index.search.queries import (
@@ -32,9 +32,10 @@ from sparcode.index.storage.index_files import StoredIndex, read_index, write_in
 from sparcode.index.terms import TermTable, make_term_table
 from sparcode.types import SearchResult
 
-Kernel = Literal["auto", "term_at_a_time", "oracle"]
-KERNELS: tuple[Kernel, ...] = ("auto", "term_at_a_time", "oracle")
-"""Search kernels; all give the same result bit for bit. ``auto`` picks the fastest."""
+Kernel = Literal["auto", "ranges", "term_at_a_time", "oracle"]
+KERNELS: tuple[Kernel, ...] = ("auto", "ranges", "term_at_a_time", "oracle")
+"""Search kernels; all give the same result bit for bit. ``auto`` is ``ranges``, the fastest wherever measured
+(docs/decisions/0006-search-kernels.md): it adapts to dense and sparse lists by itself."""
 
 
 class InvertedIndex:
@@ -58,6 +59,7 @@ class InvertedIndex:
         self._terms = terms or TermTable()
         self._lists: ListSource = postings if isinstance(postings, PackedLists) else PlainLists(postings)
         self._pool = WorkspacePool(postings.num_items)
+        compile_kernels()
         self._filters: FilterCompiler | None = None
         self.metadata: dict[str, Any] = dict(metadata or {})
 
@@ -167,7 +169,8 @@ class InvertedIndex:
         )
         if kernel == "oracle":
             return search_oracle(self.posting_list, self.num_items, queries, k, fill)
-        result = search_term_at_a_time(self._lists, queries, k, self._pool, num_threads)
+        kernel = "ranges" if kernel == "auto" else kernel
+        result = search_batch(self._lists, queries, k, self._pool, kernel, num_threads)
         if fill:
             fill_short_rows(result, queries, self.num_items)
         return result

@@ -1,114 +1,13 @@
-"""Compiled search: term-at-a-time into a dense accumulator, then a bounded heap.
+"""The plain kernel: term-at-a-time into one total for every item, then a bounded heap.
 
-Four parts, kept apart so that each can be replaced: where posting lists lie
-(:mod:`sparcode.index.search.lists`), accumulation (``_accumulate``), filters (``_drop_excluded``,
-``_is_masked``) and selection (``offer``, ``_select``, ``_drain``).
-
-Parallel queries use Python threads over kernels that release the interpreter lock: unlike a compiled parallel
-loop this may be called from several threads of a server at once.
+It touches memory all over the catalogue, and serves as the baseline of the kernel that does not
+(:mod:`sparcode.index.search.ranges`).
 """
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
-
-from sparcode.index.search.lists import ListScratch, ListSource
-from sparcode.index.search.queries import QueryBatch
-from sparcode.types import NO_ITEM, SearchResult
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """Scratch memory of one search thread, 8 bytes per item.
-
-    Attributes:
-        totals: (num_items + 1,) float32 score of each item; all 0 between queries.
-        touched: (num_items + 1,) int32 items whose total is not 0.
-        lists: where lists are decoded to.
-    """
-
-    totals: NDArray[np.float32]
-    touched: NDArray[np.int32]
-    lists: ListScratch
-
-
-class WorkspacePool:
-    """Workspaces of one index, reused from query to query; safe to use from several threads."""
-
-    def __init__(self, num_items: int) -> None:
-        self._num_items = num_items
-        self._free: deque[Workspace] = deque()
-
-    def take(self) -> Workspace:
-        """A clean workspace; give it back only after a search that ended well."""
-        try:
-            return self._free.pop()
-        except IndexError:
-            size = self._num_items + 1
-            return Workspace(np.zeros(size, dtype=np.float32), np.empty(size, dtype=np.int32), ListScratch())
-
-    def give_back(self, workspace: Workspace) -> None:
-        self._free.append(workspace)
-
-
-def search_term_at_a_time(
-    source: ListSource, queries: QueryBatch, k: int, pool: WorkspacePool, num_threads: int = 1
-) -> SearchResult:
-    """Top-k items of each query, bit for bit those of :func:`sparcode.index.search.oracle.search_oracle`.
-
-    Args:
-        source: the posting lists.
-        queries: B queries.
-        k: results per query.
-        pool: workspaces for ``source.num_items`` items.
-        num_threads: queries searched at the same time; each thread takes one contiguous part of the batch.
-
-    Returns:
-        (B, k) results.
-    """
-    item_ids = np.full((len(queries), k), NO_ITEM, dtype=np.int64)
-    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-    result = SearchResult(item_ids, scores)
-    parts = min(num_threads, len(queries))
-    if parts <= 1:
-        _search_part(source, queries, pool, (0, len(queries)), result)
-        return result
-    borders = [len(queries) * part // parts for part in range(parts + 1)]
-    with ThreadPoolExecutor(parts) as executor:
-        tasks = [
-            executor.submit(_search_part, source, queries, pool, part, result)
-            for part in itertools.pairwise(borders)
-        ]
-        for task in tasks:
-            task.result()
-    return result
-
-
-def _search_part(
-    source: ListSource, queries: QueryBatch, pool: WorkspacePool, part: tuple[int, int], out: SearchResult
-) -> None:
-    workspace = pool.take()
-    row = part[0]
-    for lists in source.blocks(queries.term_ids[part[0] : part[1]], workspace.lists):
-        _search_rows(
-            (lists.item_ids, lists.scores, lists.starts, lists.stops),
-            queries.weights,
-            (queries.exclude.ids, queries.exclude.starts, queries.exclude.stops),
-            (queries.allow.ids, queries.allow.starts, queries.allow.stops),
-            queries.mask,
-            (workspace.totals, workspace.touched),
-            row,
-            (out.item_ids, out.scores),
-        )
-        row += len(lists.starts)
-    pool.give_back(workspace)
 
 
 @njit(nogil=True, cache=True)
@@ -228,11 +127,12 @@ def _drain(heap_scores, heap_items, count, out_items, out_scores):  # type: igno
 
 
 @njit(nogil=True, cache=True)
-def _search_rows(lists, weights, exclude, allow, mask, workspace, first, out):  # type: ignore[no-untyped-def]
+def search_rows_term_at_a_time(lists, queries, accumulator, first, out):  # type: ignore[no-untyped-def]
     """Search the queries ``first, first + 1, ...``, one for each row of the lists."""
+    weights, exclude, allow, mask = queries
     exclude_ids, exclude_starts, exclude_stops = exclude
     allow_ids, allow_starts, allow_stops = allow
-    totals, touched = workspace
+    totals, touched = accumulator
     out_items, out_scores = out
     capacity = min(out_items.shape[1], len(totals))
     heap = np.empty(capacity, dtype=np.float32), np.empty(capacity, dtype=np.int64)

@@ -90,3 +90,10 @@ class PlainLists:
         stops = self._indptr.take(term_ids + 1)
         np.copyto(stops, starts, where=term_ids < 0)
         yield QueryLists(self._item_ids, self._scores, starts, stops)
+
+
+def read_only(values: NDArray) -> NDArray:
+    """A C-contiguous read-only view or copy: kernels are compiled for one type of each argument."""
+    view: NDArray = np.ascontiguousarray(values).view()
+    view.flags.writeable = False
+    return view

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import UsageError
+from sparcode.index.search.lists import read_only
 
 IdFilter: TypeAlias = "ArrayLike | Sequence[ArrayLike | None] | None"
 """One array of item ids shared by all queries, or one array (or None) per query, or a 2-D array with a row
@@ -134,7 +135,7 @@ def make_mask(mask: NDArray[np.uint64] | None, num_queries: int, num_items: int)
             expected=f"({words},) or ({num_queries}, {words}) uint64",
             received=f"{np.shape(mask)} {getattr(mask, 'dtype', type(mask).__name__)}",
         )
-    return _read_only(mask.reshape(-1, words))
+    return read_only(mask.reshape(-1, words))
 
 
 def make_id_lists(ids: IdFilter, num_queries: int, num_items: int, name: str) -> IdLists:
@@ -182,13 +183,6 @@ def _clean(ids: IdFilter, num_items: int, name: str) -> NDArray[np.int64]:
             f"item id in {name} out of range", expected=f"at most {num_items}", received=int(array.max())
         )
     return array[array >= 0].astype(np.int64)
-
-
-def _read_only(values: NDArray) -> NDArray:
-    """A C-contiguous read-only view or copy: kernels are compiled for one type of each argument."""
-    view: NDArray = np.ascontiguousarray(values).view()
-    view.flags.writeable = False
-    return view
 
 
 def _lists(ids: NDArray, starts: NDArray, stops: NDArray) -> IdLists:

@@ -1,0 +1,134 @@
+"""Top-k selection without branches that depend on the data, for loops that compilers turn into SIMD.
+
+Scores are not negative, so that their bits, read as an integer, are in their order. A candidate is one
+integer **key**, score bits above the complement of the item id: descending keys are the order of results
+(score descending, ties by smaller item id), and no two candidates of a query share one.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+RUN = 128
+"""Keys put in order by counting, which is faster than any other way for so few."""
+
+_ITEM_BITS = 32
+_LAST_ITEM = (1 << _ITEM_BITS) - 1
+
+
+@njit(nogil=True, cache=True)
+def make_key(score_bits, item):  # type: ignore[no-untyped-def]
+    """int64 key of a candidate from the int32 bits of its score and its item id."""
+    return (score_bits << _ITEM_BITS) | (_LAST_ITEM - item)
+
+
+@njit(nogil=True, cache=True)
+def score_bits_of(key):  # type: ignore[no-untyped-def]
+    """Score bits of a key."""
+    return key >> _ITEM_BITS
+
+
+@njit(nogil=True, cache=True)
+def item_of(key):  # type: ignore[no-untyped-def]
+    """Item id of a key."""
+    return _LAST_ITEM - (key & _LAST_ITEM)
+
+
+@njit(nogil=True, cache=True)
+def _count_at_least(values, size, bound):  # type: ignore[no-untyped-def]
+    count = 0
+    for place in range(size):
+        count += values[place] >= bound
+    return count
+
+
+@njit(nogil=True, cache=True)
+def bound_of_best(values, size, want, spare):  # type: ignore[no-untyped-def]
+    """A bound that at least ``want`` and at most ``want + spare`` of the values reach.
+
+    Args:
+        values: int array; only the first ``size`` are read.
+        size: number of values.
+        want: values that must reach the bound, at least 1.
+        spare: values that may reach it beyond; more do only where equal values leave no choice.
+
+    Returns:
+        The bound, or 1 if fewer than ``want`` values are positive.
+    """
+    low, high = 1, 1  # ``want`` values reach low, unless it is 1; fewer reach high
+    for place in range(size):
+        high = max(high, values[place])
+    high += 1
+    while high - low > 1:
+        middle = low + (high - low) // 2
+        count = _count_at_least(values, size, middle)
+        if count < want:
+            high = middle
+        else:
+            low = middle
+            if count <= want + spare:
+                break
+    return low
+
+
+@njit(nogil=True, cache=True)
+def keep_best(keys, count, k):  # type: ignore[no-untyped-def]
+    """Move the ``k`` largest of ``count`` keys to the front, in their order; returns how many remain."""
+    if count <= k:
+        return count
+    bound = bound_of_best(keys, count, k, 0)
+    kept = 0
+    for place in range(count):
+        key = keys[place]
+        keys[kept] = key  # never ahead of ``place``
+        kept += key >= bound
+    return kept
+
+
+@njit(nogil=True, cache=True)
+def _sort_run(keys, out, start, stop):  # type: ignore[no-untyped-def]
+    """Put keys of one run in descending order: a key's place is the number of larger ones."""
+    for place in range(start, stop):
+        key = keys[place]
+        larger = 0
+        for other in range(start, stop):
+            larger += keys[other] > key
+        out[start + larger] = key
+
+
+@njit(nogil=True, cache=True)
+def _merge(keys, out, start, middle, stop):  # type: ignore[no-untyped-def]
+    """Merge two neighbouring runs of descending keys."""
+    left, right = start, middle
+    for place in range(start, stop):
+        if left < middle and (right >= stop or keys[left] > keys[right]):
+            out[place] = keys[left]
+            left += 1
+        else:
+            out[place] = keys[right]
+            right += 1
+
+
+@njit(nogil=True, cache=True)
+def sort_descending(keys, spare, count):  # type: ignore[no-untyped-def]
+    """Sort distinct keys.
+
+    Args:
+        keys: the first ``count`` are sorted; overwritten.
+        spare: as long; overwritten.
+        count: number of keys.
+
+    Returns:
+        The array that holds them in descending order, one of the two.
+    """
+    for start in range(0, count, RUN):
+        _sort_run(keys, spare, start, min(start + RUN, count))
+    source, target = spare, keys
+    width = RUN
+    while width < count:
+        for start in range(0, count, 2 * width):
+            middle, stop = min(start + width, count), min(start + 2 * width, count)
+            _merge(source, target, start, middle, stop)
+        source, target = target, source
+        width *= 2
+    return source
