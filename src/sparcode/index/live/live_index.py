@@ -136,7 +136,7 @@ class LiveIndex:
         now, and those of the base may be once more.
 
         Searches go on meanwhile. Memory: 8 bytes per posting beside the old base, until the last reader has
-        let go of that.
+        let go of that, and as much again for a packed base, which is decoded as a whole.
         """
         with self._lock:
             old = self._snapshot
