@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from sparcode.index import KERNELS, InvertedIndex
 from sparcode.index.packed.checks import check_packed_contents, check_packed_structure
 from sparcode.index.packed.coding import ENCODINGS, Encoding, encode_scores, error_bound, make_steps
+from sparcode.index.packed.gather import gather_lists
 from sparcode.index.packed.lists import pack_postings
 from sparcode.index.postings import MAX_ITEM_ID, make_postings
 
@@ -130,3 +133,17 @@ def test_the_smaller_form_is_chosen(encoding: Encoding) -> None:
     single = InvertedIndex.from_postings([0, 1], [700], np.ones(1), num_items=1000)
     assert pack_postings(single.postings, encoding).ids.nbytes == 24
     assert pack_postings(single.postings, encoding).codes.nbytes == width
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_no_search_compiles_the_decoder(encoding: Encoding, tmp_path: Path) -> None:
+    """Made in memory or opened from files, by the time an index exists its decoder is compiled."""
+    index = InvertedIndex.from_postings([0, 2, 3], [1, 3, 2], [0.5, 1.5, 2.0], num_items=3)
+    index.pack(encoding).save(tmp_path)
+    opened = InvertedIndex.load(tmp_path)
+    compiled = len(gather_lists.signatures)
+    for packed in (opened, index.pack(encoding)):
+        packed.search([[0, 1]], 2)
+        packed.search(np.array([[0, 1], [1, -1]], dtype=np.int32), 2, num_threads=2)
+        packed.posting_list(1)
+    assert len(gather_lists.signatures) == compiled

@@ -38,6 +38,7 @@ train:
   loss: {num_negatives: 64}
 index:
   top_l: 150
+  packing: float32
 eval:
   ks: [10, 20]
   latency_queries: 5
@@ -136,6 +137,7 @@ def test_reports_have_the_promised_form(reports: dict[str, dict[str, Any]]) -> N
         "index_density",
         "size_bytes",
     }
+    assert index["index"]["encoding"] == "float32"
     assert index["index"]["num_terms"] == 4 * 16
     assert set(index["latency_ms"]) == {"encode_p50", "search_p50", "search_p99", "threads", "batch"}
     assert reports["popularity"]["model"] == "popularity"

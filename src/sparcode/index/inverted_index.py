@@ -60,6 +60,8 @@ class InvertedIndex:
         self._lists: ListSource = postings if isinstance(postings, PackedLists) else PlainLists(postings)
         self._pool = WorkspacePool(postings.num_items)
         compile_kernels()
+        if isinstance(postings, PackedLists):
+            postings.compile()
         self._filters: FilterCompiler | None = None
         self.metadata: dict[str, Any] = dict(metadata or {})
 

@@ -77,7 +77,8 @@ class PackedLists:
     @cached_property
     def _kernel_arrays(self) -> tuple[NDArray, ...]:
         codes = self.codes.view(np.uint16) if self.encoding == "float16" else self.codes
-        return (self.lengths, self.id_starts, self.code_starts, self.steps, self.ids, codes)
+        arrays = (self.lengths, self.id_starts, self.code_starts, self.steps, self.ids, codes)
+        return tuple(_read_only(array) for array in arrays)  # the kernel is compiled for one type of each
 
     def blocks(self, term_ids: NDArray[np.int64], scratch: ListScratch) -> Iterator[QueryLists]:
         """See :class:`sparcode.index.search.lists.ListSource`."""
@@ -90,9 +91,14 @@ class PackedLists:
             yield self.gather(term_ids[row:stop], scratch, int(ends[stop - 1] - done))
             row = stop
 
+    def compile(self) -> None:
+        """Compile the decoder of these lists, or load it from numba's cache, so that no search has to."""
+        self.gather(np.empty((0, 1), dtype=np.int64), ListScratch(), 0)
+
     def gather(self, term_ids: NDArray[np.int64], scratch: ListScratch, size: int) -> QueryLists:
         """Decode the lists of (b, K) terms into scratch memory for ``size`` codes."""
         scratch.reserve(size)
+        term_ids = _read_only(np.ascontiguousarray(term_ids))
         starts, stops = np.empty_like(term_ids), np.empty_like(term_ids)
         out = (scratch.scores, scratch.scores.view(np.uint32))
         gather_lists(self._kernel_arrays, term_ids, scratch.item_ids, out, starts, stops)
