@@ -36,7 +36,8 @@ ALLOWED_ROOMS = {
     "training": _CORE | {"environment"},
     "serving": _CORE | {"environment"},
     "evaluation": _CORE | {"training", "serving"},
-    "assembly": _CORE | {"environment", "training", "serving", "evaluation"},
+    "assembly_index": _CORE | {"environment", "training", "evaluation"},
+    "assembly": _CORE | {"environment", "training", "serving", "evaluation", "assembly_index"},
 }
 """What each room may import from the package, besides itself."""
 

@@ -6,7 +6,7 @@ The only module that knows every room. Nothing here is an algorithm; look into t
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from sparcode.training import runtime  # isort: skip
 import numpy as np
 from numpy.typing import NDArray
 
+from sparcode.assembly_index import build_network_index, index_parts, index_summary
 from sparcode.config.arguments import EvalArguments, ExportArguments, TrainArguments
 from sparcode.config.loader import config_differences, dump_config
 from sparcode.config.schema import Config
@@ -35,8 +36,7 @@ from sparcode.evaluation.rankers import (
     VectorRanker,
     item_vectors,
 )
-from sparcode.index import BuildOptions, BuildResult, build_index
-from sparcode.model.block_scorer import NetworkBlockScorer
+from sparcode.index import BuildResult
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import TokenEncoder
 from sparcode.model.matching import MatchingNetwork
@@ -44,7 +44,6 @@ from sparcode.model.sparcode import SparCode
 from sparcode.training.callbacks import prepare_run_directory
 from sparcode.training.checkpoint import load_into, read_checkpoint
 from sparcode.training.loop import Trainer, TrainerParts
-from sparcode.training.progress import counting_progress
 from sparcode.training.step import StepInputs
 
 _LOG = logging.getLogger(__name__)
@@ -293,30 +292,24 @@ def open_run(config: Config, run_dir: Path) -> Run:
     return Run(config, dataset, network)
 
 
-def build_run_index(run: Run) -> BuildResult:
-    """Build the inverted index of a trained sparcode model as the index section says."""
+def build_run_index(run: Run, parts: Path) -> BuildResult:
+    """Build the inverted index of a trained sparcode model as the index section says, with part files."""
     network = run.network
     if not isinstance(network, SparCode):
         raise ConfigError(
             "only a sparcode model has an index", where="model.name", received=run.config.model.name
         )
-    section = run.config.index
-    options = BuildOptions(**section.model_dump(exclude={"packing"}), signed=run.config.model.signed_scores)
-    scorer = NetworkBlockScorer(network, run.dataset.num_items)
-    with counting_progress("index: codes", "codes") as progress:
-        built = build_index(scorer, network.term_codebooks(), options, progress)
-    if section.packing == "none":
-        return built
-    return replace(built, index=built.index.pack(section.packing))
+    features = _user_feature_names(run.config, run.dataset)
+    return build_network_index(network, run.config, run.dataset, features, parts)
 
 
-def make_ranker(run: Run, retriever: str) -> tuple[Ranker, BuildResult | None]:
-    """The ranker that ``--retriever`` names, and the index build behind it."""
+def make_ranker(run: Run, retriever: str, parts: Path) -> tuple[Ranker, BuildResult | None]:
+    """The ranker that ``--retriever`` names, and the index build behind it, with part files."""
     network, section = run.network, run.config.eval
     if retriever == "popularity":
         return PopularityRanker(run.dataset), None
     if retriever == "index":
-        built = build_run_index(run)
+        built = build_run_index(run, parts)
         return IndexRanker(network, built.index, section.batch_size, section.threads), built
     if run.config.model.name == "two_tower":
         kinds = {"exact": ExactSearch, "hnsw": HnswSearch, "ivf": IvfSearch}
@@ -327,13 +320,18 @@ def make_ranker(run: Run, retriever: str) -> tuple[Ranker, BuildResult | None]:
 
 def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
     """Evaluate a run and write ``--json``; the report is documented in docs/evaluation_protocol.md."""
+    with index_parts(arguments.run_dir) as parts:
+        return _evaluate_run(arguments, parts)
+
+
+def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
     config = arguments.config
     if arguments.json_path is not None:
         reports.check_json_path(arguments.json_path)
     run = open_run(config, arguments.run_dir)
     queries = queries_of(config, run.dataset, arguments.split, config.eval.max_users)
     ks, seen = config.eval.ks, config.eval.exclude_seen
-    ranker, built = make_ranker(run, arguments.retriever)
+    ranker, built = make_ranker(run, arguments.retriever, parts)
     _LOG.info("ranking %d queries by %s", len(queries), arguments.retriever)
     baseline = arguments.retriever == "popularity"
     report: dict[str, Any] = {
@@ -351,7 +349,8 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
         "latency_ms": {},
     }
     if built is not None and isinstance(ranker, IndexRanker):
-        report["index"] = _index_summary(built)
+        report["index"] = index_summary(built)
+        report["index"]["redirected_terms"] = ranker.redirected_share(queries)
         if config.eval.fidelity_queries:
             exact = ExhaustiveRanker(run.network, run.dataset.num_items)
             sample = queries.take(config.eval.fidelity_queries)
@@ -366,19 +365,6 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
     return report
 
 
-def _index_summary(built: BuildResult) -> dict[str, Any]:
-    index = built.index
-    return {
-        "num_terms": index.num_terms,
-        "num_lists": index.num_lists,
-        "num_postings": index.num_postings,
-        "index_density": index.index_density,
-        "encoding": index.encoding,
-        "size_bytes": index.size_bytes,
-        "build_seconds": round(built.report.seconds, 3),
-    }
-
-
 def export_run(arguments: ExportArguments) -> Any:
     """Export a run as a deployment bundle, verified by reloading it."""
     from sparcode.serving.exporter import ExportRequest, export_bundle
@@ -386,6 +372,8 @@ def export_run(arguments: ExportArguments) -> Any:
     run = open_run(arguments.config, arguments.run_dir)
     network = run.network
     has_codes = isinstance(network, SparCode)
-    index = build_run_index(run).index if has_codes else None
     codebooks = network.term_codebooks() if has_codes else None
-    return export_bundle(ExportRequest(network, run.dataset, run.config, index, codebooks, arguments.output))
+    with index_parts(arguments.run_dir) as parts:
+        index = build_run_index(run, parts).index if has_codes else None
+        request = ExportRequest(network, run.dataset, run.config, index, codebooks, arguments.output)
+        return export_bundle(request)

@@ -6,6 +6,7 @@ each section, before any data is read.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -21,6 +22,15 @@ Rate = Annotated[float, Field(gt=0.0)]
 def _tuple_of_list(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
+
+def _bytes_of_text(value: object) -> object:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMG]?)B", value) if isinstance(value, str) else None
+    return round(float(match[1]) * _UNITS[match[2]]) if match else value
+
+
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+ByteCount = Annotated[int, Field(ge=0), BeforeValidator(_bytes_of_text)]
+"""A number of bytes, or text such as 200MB."""
 
 CutOffs = Annotated[tuple[Positive, ...], Field(min_length=1), BeforeValidator(_tuple_of_list)]
 """YAML knows lists only; strict validation wants the tuple."""
@@ -284,6 +294,10 @@ class TrainConfig(Section):
 class IndexConfig(Section):
     """How the inverted index is built from a trained model."""
 
+    codes: Literal["all", "observed"] = Field(
+        "all", description="codes with a list: all, or those of training queries and codes near to them"
+    )
+    max_lists: int = Field(0, ge=0, description="most lists, 0 = one for each observed code (observed)")
     prune: Literal["bias", "density", "top_l"] = Field(
         "top_l",
         description="keep positive scores as they are, up to a density, or the best of each list",
@@ -296,8 +310,24 @@ class IndexConfig(Section):
     packing: Literal["none", "float32", "float16", "uint8"] = Field(
         "none", description="lists as plain arrays, or packed with scores of this type"
     )
+    max_bytes: ByteCount = Field(
+        0, description="cut lists to fit the index in so many bytes, such as 200MB; 0 = no limit (top_l)"
+    )
+    shortlist: int = Field(
+        0,
+        ge=0,
+        description="items of a list scored exactly, chosen by the scorer's dot product; 0 = all (top_l)",
+    )
     block_terms: Positive = Field(256, description="codes scored at once")
     block_items: Positive = Field(4096, description="items scored at once")
+    threads: Positive = Field(1, description="blocks scored at the same time")
+
+    @model_validator(mode="after")
+    def _check(self) -> IndexConfig:
+        for name in ("max_bytes", "shortlist"):
+            if getattr(self, name) and self.prune != "top_l":
+                raise ValueError(f"index.{name} needs index.prune top_l, not {self.prune}: set it to 0")
+        return self
 
 
 class EvalConfig(Section):

@@ -88,6 +88,14 @@ class IndexRanker:
         exclude = queries.seen if exclude_seen else None
         return self.index.search(term_ids, k, exclude=exclude, num_threads=self._threads)
 
+    def redirected_share(self, queries: QuerySet) -> float:
+        """Share of the queries' terms that have no list of their own, so that another one answers."""
+        redirects = self.index.terms.redirects
+        if redirects is None:
+            return 0.0
+        term_ids, _ = encode_queries(self._encoder, queries.history, queries.user_rows, self._batch_size)
+        return float((redirects[term_ids] != term_ids).mean())
+
     def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
         encoded: list[NDArray] = []
 

@@ -38,7 +38,8 @@ def fidelity(
     """How well the index reproduces exhaustive scoring by the same model, whose scores may be ``signed``.
 
     ``max_score_error`` compares the scores of items that both found. Floors that pruning subtracts show in
-    it; with nothing pruned it is rounding alone.
+    it; with nothing pruned it is rounding alone. ``recall_change`` and ``ndcg_change`` are what the index
+    gains (or loses, below 0) against exhaustive scoring on held-out items: the price of pruning.
     """
     found = index.rank(queries, k, exclude_seen)
     wide = exact.rank(queries, 2 * k, exclude_seen)
@@ -46,11 +47,17 @@ def fidelity(
     # it ties with all others like it and no retriever can tell them apart
     least = -np.inf if signed else 0.0
     positive = SearchResult(np.where(wide.scores > least, wide.item_ids, -1), wide.scores)
+    by_index, by_network = (
+        ranking_metrics(ids, queries.target_indptr, queries.target_items, (k,))
+        for ids in (found.item_ids, wide.item_ids[:, :k])
+    )
     return {
         f"index_recall@{k}": index_recall_at_k(
             found.item_ids, positive.item_ids, positive.scores, k, TIE_TOLERANCE
         ),
         "max_score_error": _max_score_error(found, wide),
+        f"recall_change@{k}": by_index[f"recall@{k}"] - by_network[f"recall@{k}"],
+        f"ndcg_change@{k}": by_index[f"ndcg@{k}"] - by_network[f"ndcg@{k}"],
     }
 
 

@@ -1,13 +1,8 @@
 """Codes, posting lists, their building, storage and search; needs numpy and numba only."""
 
-from sparcode.index.build.builder import (
-    BlockScorer,
-    BuildOptions,
-    BuildReport,
-    BuildResult,
-    IndexBuildError,
-    build_index,
-)
+from sparcode.index.build.blocks import BlockScorer, IndexBuildError
+from sparcode.index.build.builder import BuildReport, BuildResult, build_index
+from sparcode.index.build.options import BuildOptions
 from sparcode.index.codes import count_terms, decode_terms, encode_terms, tokens_of_terms
 from sparcode.index.filters.attributes import ItemAttributes
 from sparcode.index.inverted_index import KERNELS, InvertedIndex

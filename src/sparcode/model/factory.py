@@ -101,7 +101,7 @@ def _history_encoder(config: EncoderConfig, width: int, length: int) -> HistoryE
 def _scorer(config: ModelConfig, num_item_tokens: int) -> InteractionScorer:
     scorer, width = config.scorer, config.embedding_size
     if scorer.name == "dot":
-        return DotScorer()
+        return DotScorer(width)
     if scorer.name == "low_rank":
         return LowRankScorer(width, num_item_tokens, scorer.hidden_size)
     if scorer.name == "mlp":

@@ -82,7 +82,7 @@ class ItemParts(nn.Cell):
 
 
 class TokenBlock(nn.Cell):
-    """lifted tokens (T, d) and item parts (C, P_i) -> token scores (T, C): the builder's inner loop."""
+    """lifted tokens (T, d) and item parts (C, P_i) -> token scores (T, C)."""
 
     def __init__(self, network: AllToAll) -> None:
         super().__init__(auto_prefix=False)
@@ -90,6 +90,39 @@ class TokenBlock(nn.Cell):
 
     def construct(self, tokens: Tensor, item_parts: Tensor) -> Tensor:
         return self.network.token_scores(self.network.scorer.token_part(tokens), item_parts)
+
+
+class TokenParts(nn.Cell):
+    """lifted tokens (T, d) -> token parts (T, P_t)."""
+
+    def __init__(self, network: AllToAll) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, tokens: Tensor) -> Tensor:
+        return self.network.scorer.token_part(tokens)
+
+
+class PartScores(nn.Cell):
+    """token parts (T, P_t) and item parts (C, P_i) -> token scores (T, C): the builder's inner loop."""
+
+    def __init__(self, network: AllToAll) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, token_parts: Tensor, item_parts: Tensor) -> Tensor:
+        return self.network.token_scores(token_parts, item_parts)
+
+
+class PairScores(nn.Cell):
+    """token part (1, P_t) and the parts (C, P_i) of items chosen for it -> token scores (C,)."""
+
+    def __init__(self, network: AllToAll) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, token_part: Tensor, item_parts: Tensor) -> Tensor:
+        return self.network.score(self.network.scorer.combine(token_part, item_parts))
 
 
 class QueryScores(nn.Cell):

@@ -61,7 +61,7 @@ def test_all_pairs_are_scored_once_and_in_blocks() -> None:
     options = BuildOptions(prune="top_l", top_l=5, block_terms=30, block_items=40)
     report = build_index(scorer, CODEBOOKS, options, lambda done, total: seen.append((done, total))).report
     assert scorer.calls == [(n, *items) for n in (30, 30, 4) for items in ((1, 41), (41, 71))]
-    assert seen == [(30, 64), (60, 64), (64, 64)]
+    assert seen == [(0, 64), (30, 64), (60, 64), (64, 64)]
     assert (report.num_terms, report.num_items, report.num_pairs) == (64, 70, 64 * 70)
 
 

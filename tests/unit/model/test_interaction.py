@@ -33,7 +33,7 @@ CASES = [
 
 def make_scorer(kind: str, layers: int, count: int) -> InteractionScorer:
     if kind == "dot":
-        return DotScorer()
+        return DotScorer(D)
     if kind == "low_rank":
         return _with_output(LowRankScorer(D, count, H))
     if kind == "mlp":
@@ -196,7 +196,7 @@ def test_the_fast_formula_has_the_gradients_of_the_plain_one(kind: str) -> None:
 def test_some_untrained_scorers_are_the_dot_product(scorer: InteractionScorer) -> None:
     tokens, items = inputs(3)
     parts = [Tensor(part) for part in (tokens, items)]
-    for gated, dot in zip(All(scorer)(*parts), All(DotScorer())(*parts), strict=True):
+    for gated, dot in zip(All(scorer)(*parts), All(DotScorer(D))(*parts), strict=True):
         np.testing.assert_allclose(gated.asnumpy(), dot.asnumpy(), rtol=1e-5, atol=1e-6)
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sparcode.index.search.kernels import offer
+from sparcode.index.build.selection import emit_lists, offer_block, smallest_scores
 
 Lists = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]
 """(T,) lengths, item ids and scores of the T lists one after the other, and (T,) floors: what was subtracted
@@ -78,7 +77,7 @@ class TopPruner:
     which makes the floor a bias of the code. Where nothing is left out it is 0 for sparse scores, and the
     smallest score of the list for signed ones. Postings equal to the floor are dropped.
 
-    Memory: 8 * (top_l + 1) bytes per term of the block, whatever the catalogue.
+    Memory: 8 * (top_l + 2) bytes per term of the block, whatever the catalogue.
 
     Args:
         top_l: longest list.
@@ -86,53 +85,23 @@ class TopPruner:
     """
 
     def __init__(self, top_l: int, signed: bool = False) -> None:
-        self._capacity = top_l + 1
+        self._capacity = top_l + 1  # one entry more than may be kept: its score is the floor
         self._signed = signed
 
     def begin(self, num_terms: int) -> None:
-        self._scores = np.empty((num_terms, self._capacity), dtype=np.float32)
-        self._items = np.empty((num_terms, self._capacity), dtype=np.int32)
-        self._counts = np.zeros(num_terms, dtype=np.int64)
+        # offer_block wants room for one entry more
+        self._scores = np.empty((num_terms, self._capacity + 1), dtype=np.float32)
+        self._items = np.empty((num_terms, self._capacity + 1), dtype=np.int32)
+        self._thresholds = np.full(num_terms, -np.inf if self._signed else 0.0, dtype=np.float32)
+        self._fill = np.zeros(num_terms, dtype=np.int64)
 
     def add(self, scores: NDArray[np.float32], first_item: int) -> None:
-        lowest = np.float32(-np.inf if self._signed else 0.0)
-        _offer_block(scores, first_item, lowest, self._scores, self._items, self._counts)
+        offer_block(scores, first_item, self._thresholds, self._scores, self._items, self._fill)
 
     def finish(self) -> Lists:
-        lengths, floors = _subtract_floors(self._signed, self._scores, self._items, self._counts)
-        kept = np.arange(self._capacity) < lengths[:, None]  # (T, top_l + 1)
-        return lengths, self._items[kept], self._scores[kept], floors
-
-
-@njit(nogil=True, cache=True)
-def _offer_block(scores, first_item, lowest, heap_scores, heap_items, counts):  # type: ignore[no-untyped-def]
-    """Offer a block of scores to one bounded heap per term."""
-    for term in range(scores.shape[0]):
-        count = counts[term]
-        for column in range(scores.shape[1]):
-            if scores[term, column] > lowest:
-                item = np.int32(first_item + column)
-                count = offer(heap_scores[term], heap_items[term], count, scores[term, column], item)
-        counts[term] = count
-
-
-@njit(nogil=True, cache=True)
-def _subtract_floors(signed, heap_scores, heap_items, counts):  # type: ignore[no-untyped-def]
-    """Turn each heap into a list by ascending item id at the front of its row; returns lengths and floors."""
-    lengths = np.zeros(len(counts), dtype=np.int64)
-    floors = np.zeros(len(counts), dtype=np.float32)
-    capacity = heap_scores.shape[1]
-    for term in range(len(counts)):
-        count = counts[term]
-        # A full heap holds one entry more than may be kept: its root, the worst, is the floor.
-        floor = heap_scores[term, 0] if count == capacity or (signed and count > 0) else np.float32(0)
-        order = np.argsort(heap_items[term, :count])
-        scores, items = heap_scores[term, :count][order], heap_items[term, :count][order]
-        length = 0
-        for place in range(count):
-            score = scores[place] - floor
-            if score > 0:
-                heap_scores[term, length], heap_items[term, length] = score, items[place]
-                length += 1
-        lengths[term], floors[term] = length, floor
-    return lengths, floors
+        floors = smallest_scores(self._scores, self._fill, self._capacity, self._signed)
+        total = int(self._fill.sum())
+        items, scores = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.float32)
+        lengths = emit_lists(self._scores, self._items, self._fill, floors, items, scores)
+        kept = int(lengths.sum())
+        return lengths, items[:kept], scores[:kept], floors

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sparcode.index.build.builder import BlockScorer, score_terms
+from sparcode.index.build.blocks import BlockScorer, score_terms
 from sparcode.index.build.pruning import ShiftPruner
 from sparcode.index.postings import Postings, PostingsBuffer
 from sparcode.index.terms import TermTable

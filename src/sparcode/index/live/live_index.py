@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import UsageError
-from sparcode.index.build.builder import BlockScorer
+from sparcode.index.build.blocks import BlockScorer
 from sparcode.index.filters.attributes import ItemAttributes
 from sparcode.index.filters.compiler import FilterCompiler
 from sparcode.index.inverted_index import InvertedIndex

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
+from sparcode.model.pair_kernels import PairKernel
+
 
 class InteractionScorer(nn.Cell):
     """Scores (token, item) pairs with a network of any kind.
@@ -16,6 +18,13 @@ class InteractionScorer(nn.Cell):
 
     bilinear = False
     """Whether scores are dot products of token part and item part, so that tokens may be added up first."""
+
+    dot_width = 0
+    """Leading columns of either part whose dot product is a share of the score; 0 = there is none."""
+
+    def pair_kernel(self) -> PairKernel | None:
+        """``cross`` for NumPy arrays, with the present weights; None where it takes a graph."""
+        return None
 
     def token_part(self, tokens: Tensor) -> Tensor:
         raise NotImplementedError

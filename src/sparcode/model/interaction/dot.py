@@ -5,12 +5,24 @@ from __future__ import annotations
 from mindspore import Tensor, ops
 
 from sparcode.model.interaction.base import InteractionScorer
+from sparcode.model.pair_kernels import PairKernel
 
 
 class DotScorer(InteractionScorer):
-    """E(z, i) = <z, v>, with v the item vector: a two-tower but for quantization and unsigned scores."""
+    """E(z, i) = <z, v>, with v the item vector: a two-tower but for quantization and unsigned scores.
+
+    Args:
+        width: width d of a token and of an item token.
+    """
 
     bilinear = True
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.dot_width = width
+
+    def pair_kernel(self) -> PairKernel:
+        return PairKernel(self.dot_width)
 
     def token_part(self, tokens: Tensor) -> Tensor:
         return tokens

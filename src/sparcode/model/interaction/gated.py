@@ -5,6 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 
 from sparcode.model.interaction.base import InteractionScorer, relu_sum
+from sparcode.model.pair_kernels import PairKernel
 
 
 class GatedScorer(InteractionScorer):
@@ -23,7 +24,7 @@ class GatedScorer(InteractionScorer):
 
     def __init__(self, width: int, num_item_tokens: int, hidden_size: int, num_layers: int) -> None:
         super().__init__()
-        self.width = width
+        self.width = self.dot_width = width
         self.item_size = num_item_tokens * width
         self.hidden_size = hidden_size
         self.from_token = nn.Dense(width, hidden_size)
@@ -32,6 +33,9 @@ class GatedScorer(InteractionScorer):
         # zero at the start: training begins with the dot product alone
         self.output = nn.Dense(width, hidden_size, weight_init="zeros", bias_init="zeros")
         self.deeper = nn.CellList([nn.Dense(hidden_size, hidden_size) for _ in range(num_layers - 1)])
+
+    def pair_kernel(self) -> PairKernel | None:
+        return None if len(self.deeper) else PairKernel(self.width, self.hidden_size)
 
     def token_part(self, tokens: Tensor) -> Tensor:
         """(..., d) -> (..., d + 2 H): token, first layer, gated output weights."""

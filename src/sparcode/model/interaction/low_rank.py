@@ -5,6 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 
 from sparcode.model.interaction.dot import DotScorer
+from sparcode.model.pair_kernels import PairKernel
 
 
 class LowRankScorer(DotScorer):
@@ -20,12 +21,16 @@ class LowRankScorer(DotScorer):
     """
 
     def __init__(self, width: int, num_item_tokens: int, rank: int) -> None:
-        super().__init__()
+        super().__init__(width)
+        self.rank = rank
         self.item_size = num_item_tokens * width
         self.token_hidden = nn.Dense(width, rank)
         self.item_hidden = nn.Dense(self.item_size, rank)
         # zero at the start: training begins with the dot product alone
         self.item_output = nn.Dense(rank, rank, weight_init="zeros", bias_init="zeros")
+
+    def pair_kernel(self) -> PairKernel:
+        return PairKernel(self.dot_width + self.rank)
 
     def token_part(self, tokens: Tensor) -> Tensor:
         """(..., d) -> (..., d + R)."""

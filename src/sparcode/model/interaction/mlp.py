@@ -5,6 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 
 from sparcode.model.interaction.base import InteractionScorer, relu_sum
+from sparcode.model.pair_kernels import PairKernel
 
 
 class MLPScorer(InteractionScorer):
@@ -22,10 +23,17 @@ class MLPScorer(InteractionScorer):
     def __init__(self, token_size: int, item_size: int, hidden_size: int, num_layers: int) -> None:
         super().__init__()
         self.item_size = item_size
+        self.hidden_size = hidden_size
         self.from_token = nn.Dense(token_size, hidden_size)
         self.from_item = nn.Dense(item_size, hidden_size, has_bias=False)
         self.deeper = nn.CellList([nn.Dense(hidden_size, hidden_size) for _ in range(num_layers - 1)])
         self.output = nn.Dense(hidden_size, 1)
+
+    def pair_kernel(self) -> PairKernel | None:
+        if len(self.deeper):
+            return None
+        weights = self.output.weight.asnumpy().reshape(-1)
+        return PairKernel(0, self.hidden_size, weights, float(self.output.bias.asnumpy()[0]))
 
     def token_part(self, tokens: Tensor) -> Tensor:
         return self.from_token(tokens)

@@ -1,0 +1,109 @@
+"""Composition of index building: trained run -> inverted index, with parts that survive a killed build."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparcode.config.schema import Config
+from sparcode.data.batching import BatchOptions, make_batches
+from sparcode.data.dataset import Dataset
+from sparcode.evaluation.queries import encode_queries
+from sparcode.index import BuildOptions, BuildResult, build_index, count_terms
+from sparcode.model.block_scorer import NetworkBlockScorer
+from sparcode.model.inference import CodeEncoder
+from sparcode.model.sparcode import SparCode
+from sparcode.training.progress import counting_progress
+
+OBSERVED_QUERIES = 100_000
+"""Training queries whose codes are counted."""
+
+PARTS = "index.parts"
+"""Directory in a run for the parts of an index that is being built."""
+
+
+@contextmanager
+def index_parts(run_dir: Path) -> Iterator[Path]:
+    """The directory of part files of a run; it is deleted unless the index, or its use, failed."""
+    directory = run_dir / PARTS
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def build_network_index(
+    network: SparCode, config: Config, dataset: Dataset, features: Sequence[str], parts: Path
+) -> BuildResult:
+    """Build the index of a network as the index section says, continuing from the parts of a killed build.
+
+    Args:
+        network: trained.
+        config: of the run.
+        dataset: of the run.
+        features: user features that the encoder reads.
+        parts: directory for part files; the index is memory-mapped from it.
+    """
+    options = BuildOptions(**config.index.model_dump(exclude={"packing"}), signed=config.model.signed_scores)
+    codebooks = network.term_codebooks()
+    counts = None
+    if options.codes == "observed":
+        num_terms = count_terms(codebooks.shape[1], codebooks.shape[2], codebooks.shape[0])
+        counts = _observed_counts(network, config, dataset, features, num_terms)
+    scorer = NetworkBlockScorer(network, dataset.num_items)
+    with counting_progress("index: pairs", "pairs") as progress:
+
+        def advance(done: int, total: int) -> None:
+            progress(done * scorer.num_items, total * scorer.num_items)
+
+        built = build_index(scorer, codebooks, options, advance, counts, parts)
+    if config.index.packing == "none":
+        return built
+    return replace(built, index=built.index.pack(config.index.packing))
+
+
+def _observed_counts(
+    network: SparCode, config: Config, dataset: Dataset, features: Sequence[str], num_terms: int
+) -> NDArray[np.int64]:
+    """(num_terms,) how often the queries of an epoch of training, or the first of them, produce each term."""
+    options = BatchOptions(
+        config.train.batch_size, config.data.max_history, config.train.targets_per_sequence, config.seed
+    )
+    encoder = CodeEncoder(network)
+    counts = np.zeros(num_terms, dtype=np.int64)
+    left = OBSERVED_QUERIES
+    for batch in make_batches(dataset, options).epoch(0):
+        real = np.unique(batch.query_index[batch.weights > 0] // batch.history.shape[1])
+        rows = [np.asarray(dataset.user_arrays[name][batch.users[real]]) for name in features]
+        terms, _ = encode_queries(encoder, batch.history[real], rows, config.train.batch_size)
+        counts += np.bincount(terms.reshape(-1), minlength=num_terms)
+        left -= len(real)
+        if left <= 0:
+            break
+    return counts
+
+
+def index_summary(built: BuildResult) -> dict[str, Any]:
+    """The part of an evaluation report that says what index was searched, and what was left out of it."""
+    index, report = built.index, built.report
+    return {
+        "num_terms": index.num_terms,
+        "num_lists": index.num_lists,
+        "num_redirects": report.num_redirects,
+        "num_postings": index.num_postings,
+        "index_density": index.index_density,
+        "encoding": index.encoding,
+        "size_bytes": index.size_bytes,
+        "max_bytes": report.options.max_bytes,
+        "prune": report.options.prune,
+        "top_l": report.top_l,
+        "shift": report.shift,
+        "shortlist_recall": report.shortlist_recall,
+        "build_seconds": round(report.seconds, 3),
+        "pairs_per_second": round(report.pairs_per_second),
+    }

@@ -1,0 +1,110 @@
+"""Scores of blocks of terms and items, checked: what every way of building starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparcode.errors import SparcodeError
+from sparcode.index.build.selection import all_finite
+from sparcode.index.codes import tokens_of_terms
+
+
+class IndexBuildError(SparcodeError):
+    """The scorer gave something that no index can be built from, or a directory of parts is in use."""
+
+
+class BlockScorer(Protocol):
+    """The trained interaction network, as the builder sees it."""
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalogue; their internal ids are 1 .. num_items."""
+
+    def score_block(self, tokens: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
+        """Scores of tokens and items: what a posting list holds, before anything is pruned.
+
+        Args:
+            tokens: (T, d) float32, see ``codes.tokens_of_terms``.
+            start: first item id.
+            stop: one past the last item id.
+
+        Returns:
+            (T, stop - start) float32.
+        """
+
+
+@runtime_checkable
+class FingerprintedScorer(BlockScorer, Protocol):
+    """A scorer that can be told from another one, so that a build that was killed may continue."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Text that differs whenever a score does."""
+
+
+@runtime_checkable
+class ShortlistScorer(BlockScorer, Protocol):
+    """A scorer with a part that is cheap and says most: candidates come from it."""
+
+    def cheap_block(self, tokens: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
+        """As ``score_block``, by the cheap part alone."""
+
+    def score_pairs(self, tokens: NDArray[np.float32], item_ids: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Exact scores (T, n) of tokens (T, d) and the items (T, n) int32 of each."""
+
+
+def score_terms(
+    scorer: BlockScorer, codebooks: NDArray[np.float32], term_ids: NDArray[np.int64], block_items: int
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Scores of one block of terms and all items.
+
+    Args:
+        scorer: of the items.
+        codebooks: (S, M, N, d) float32, see ``codes.tokens_of_terms``.
+        term_ids: (T,) int64.
+        block_items: items scored at once, I at most.
+
+    Yields:
+        (first item id, (T, I) float32 scores), item blocks ascending.
+
+    Raises:
+        IndexBuildError: a score that is not finite, or an array of another shape or type.
+    """
+    tokens = tokens_of_terms(codebooks, term_ids)  # (T, d)
+    last = scorer.num_items
+    for first in range(1, last + 1, block_items):
+        stop = min(first + block_items, last + 1)
+        scores = np.asarray(scorer.score_block(tokens, first, stop))
+        yield first, checked(scores, term_ids, np.arange(first, stop)[None])
+
+
+def checked(
+    scores: NDArray[np.float32], term_ids: NDArray[np.int64], item_ids: NDArray
+) -> NDArray[np.float32]:
+    """The scores (T, I), contiguous, of terms (T,) and the items (1 or T, I).
+
+    Raises:
+        IndexBuildError: a score that is not finite, or an array of another shape or type.
+    """
+    expected = (len(term_ids), item_ids.shape[1])
+    if scores.shape != expected or scores.dtype != np.float32:
+        raise IndexBuildError(
+            "scorer gave an array of another shape or type",
+            expected=f"{expected} float32",
+            received=f"{scores.shape} {scores.dtype}",
+        )
+    scores = np.ascontiguousarray(scores)
+    if not all_finite(scores):
+        row, column = np.argwhere(~np.isfinite(scores))[0]
+        raise IndexBuildError(
+            "score is not finite",
+            where=f"term {term_ids[row]}, item {item_ids[row % len(item_ids), column]}",
+            expected="a finite score",
+            received=scores[row, column],
+            remedy="the model has diverged: build from an earlier checkpoint",
+        )
+    return scores
