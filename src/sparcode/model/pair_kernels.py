@@ -47,25 +47,22 @@ class PairScorer:
     """
 
     def __init__(self, kernel: PairKernel, item_parts: NDArray[np.float32]) -> None:
-        self._kernel = kernel
-        d, h = kernel.dot_width, kernel.hidden_size
-        self._dots = np.ascontiguousarray(item_parts[:, :d].T)  # (d, I)
-        self._hidden = _padded(np.ascontiguousarray(item_parts[:, d : d + h].T), 0)  # (H, I)
+        self._kernel, self._items = kernel, item_parts
 
     def block(self, token_parts: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
         """Scores (T, stop - start) of token parts (T, P_t) against the items start..stop-1, ids from 1."""
         kernel = self._kernel
         d, h = kernel.dot_width, kernel.hidden_size
-        items = slice(start - 1, stop - 1)
         if d:
-            scores = token_parts[:, :d] @ self._dots[:, items]
+            scores = self.dots(token_parts, start, stop, d)
         else:
             scores = np.zeros((len(token_parts), stop - start), np.float32)
         if h:
-            weights = token_parts[:, d + h : d + 2 * h] if kernel.weights is None else kernel.weights[None]
             hidden = token_parts[:, d : d + h]
+            weights = token_parts[:, d + h : d + 2 * h] if kernel.weights is None else kernel.weights[None]
             weights = np.broadcast_to(weights, hidden.shape)
-            _add_relu_sums(_padded(hidden, 1), _padded(weights, 1), self._hidden[:, items], scores)
+            item_hidden = self._items[start - 1 : stop - 1, d : d + h].T
+            _add_relu_sums(_padded(hidden, 1), _padded(weights, 1), _padded(item_hidden, 0), scores)
         if kernel.bias:
             scores += np.float32(kernel.bias)
         return scores
@@ -74,7 +71,8 @@ class PairScorer:
         self, token_parts: NDArray[np.float32], start: int, stop: int, width: int
     ) -> NDArray[np.float32]:
         """Dot products (T, stop - start) of the leading ``width`` columns alone, for the same pairs."""
-        scores: NDArray[np.float32] = token_parts[:, :width] @ self._dots[:width, start - 1 : stop - 1]
+        items = self._items[start - 1 : stop - 1, :width]
+        scores: NDArray[np.float32] = token_parts[:, :width] @ items.T
         return scores
 
 
