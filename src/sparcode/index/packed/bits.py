@@ -92,29 +92,28 @@ def pack_ids(indptr, item_ids, starts, stops, words):  # type: ignore[no-untyped
 
 
 @njit(nogil=True, cache=True)
-def unpack_ids(words, start, count, out, at):  # type: ignore[no-untyped-def]
+def unpack_ids(words, start, item_ids):  # type: ignore[no-untyped-def]
     """Decode one list.
 
     Args:
         words: (W,) uint64; two more words than lists fill, since two are read at a time.
         start: first word of the list.
-        count: number of postings.
-        out: int32, written from ``at`` to ``at + count - 1``.
-        at: see ``out``.
+        item_ids: (n,) int32, one for each posting; written.
     """
     position = np.uint64(start) << _SIX  # unsigned throughout: no checks for negative indices
     item = np.int32(-1)
-    for first in range(at, at + count, BLOCK):
+    for first in range(0, len(item_ids), BLOCK):
         word, shift = position >> _SIX, position & _LOW6
         pair = (words[word] >> shift) | ((words[word + _ONE] << _ONE) << (_LOW6 - shift))
         width = pair & _WIDTH_MASK
         mask = (_ONE << width) - _ONE
         position += _WIDTH_BITS
-        for place in range(first, min(first + BLOCK, at + count)):
+        block = item_ids[first : first + BLOCK]
+        for place in range(len(block)):
             word, shift = position >> _SIX, position & _LOW6
             pair = (words[word] >> shift) | ((words[word + _ONE] << _ONE) << (_LOW6 - shift))
             item += np.int32(pair & mask) + np.int32(1)
-            out[place] = item
+            block[place] = item
             position += width
 
 

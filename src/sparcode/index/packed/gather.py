@@ -7,37 +7,59 @@ from numba import njit
 
 from sparcode.index.packed.bits import unpack_ids
 
+_CHUNK = 512
+
 _HALF_SHIFT = np.uint32(13)
 _HALF_SCALE = np.float32(2.0**112)
 
 
 @njit(nogil=True, cache=True)
-def _decode_scores(codes, start, count, step, out, at):  # type: ignore[no-untyped-def]
-    """``step * code`` for ``count`` codes; halves come as uint16."""
-    scores, bits = out
+def _decode_scores(codes, step, scores, bits):  # type: ignore[no-untyped-def]
+    """``step * code`` for every code; halves as uint16. ``bits`` is the memory of ``scores`` as uint32."""
     if codes.itemsize == 2:
         # The bits of a positive half, moved to the places they have in a float32, are the number * 2**-112.
-        for place in range(count):
-            bits[at + place] = np.uint32(codes[start + place]) << _HALF_SHIFT
-        for place in range(at, at + count):
+        for place in range(len(codes)):
+            bits[place] = np.uint32(codes[place]) << _HALF_SHIFT
+        for place in range(len(codes)):
             scores[place] = (scores[place] * _HALF_SCALE) * step
     else:
-        for place in range(count):
-            scores[at + place] = step * np.float32(codes[start + place])
+        for place in range(len(codes)):
+            scores[place] = step * np.float32(codes[place])
 
 
 @njit(nogil=True, cache=True)
-def _decode_dense(codes, start, count, step, item_ids, out, at):  # type: ignore[no-untyped-def]
-    """Decode a list that has a code for every item; returns the place behind its postings."""
-    scores = out[0]
-    _decode_scores(codes, start, count, step, out, at)
-    stop = at
-    for item in range(count):
-        score = scores[at + item]
-        item_ids[stop] = item
+def _decode_chunk(codes, step, first, item_ids, scores, bits):  # type: ignore[no-untyped-def]
+    """Decode the codes of consecutive items from ``first`` on; returns the number of postings."""
+    _decode_scores(codes, step, scores, bits)
+    filled = 0
+    for place in range(len(codes)):
+        filled += codes[place] != 0
+    if filled == len(codes):
+        for place in range(len(codes)):
+            item_ids[place] = np.int32(first + place)
+        return filled
+    stop = np.uint64(0)
+    for place in range(len(codes)):
+        score = scores[place]
+        item_ids[stop] = np.int32(first + place)
         scores[stop] = score
-        stop += score > 0
-    return stop
+        stop += np.uint64(score > 0)
+    return filled
+
+
+@njit(nogil=True, cache=True)
+def _decode_dense(codes, step, item_ids, scores, bits):  # type: ignore[no-untyped-def]
+    """Decode a list that has a code for every item; returns the number of postings.
+
+    Most chunks of such a list have no gap: those take loops without a branch, which the compiler vectorizes.
+    Arrays are cut to what a loop runs over, for then an index needs no check that it is not negative.
+    """
+    count = 0
+    for first in range(0, len(codes), _CHUNK):
+        part = codes[first : first + _CHUNK]
+        stop = count + len(part)
+        count += _decode_chunk(part, step, first, item_ids[count:stop], scores[count:stop], bits[count:stop])
+    return count
 
 
 @njit(nogil=True, cache=True)
@@ -56,17 +78,20 @@ def gather_lists(lists, term_ids, item_ids, out, starts, stops):  # type: ignore
     The arrays need room for a code of every item behind the last list when that one is dense.
     """
     lengths, id_starts, code_starts, steps, ids, codes = lists
+    scores, score_bits = out
     at = 0
     for query in range(term_ids.shape[0]):
         for place in range(term_ids.shape[1]):
             term = term_ids[query, place]
             starts[query, place] = at
             if term >= 0 and lengths[term] > 0:
-                start, count = code_starts[term], code_starts[term + 1] - code_starts[term]
+                part = codes[code_starts[term] : code_starts[term + 1]]
+                stop = at + len(part)
+                items, values, bits = item_ids[at:stop], scores[at:stop], score_bits[at:stop]
                 if id_starts[term] == id_starts[term + 1]:
-                    at = _decode_dense(codes, start, count, steps[term], item_ids, out, at)
+                    at += _decode_dense(part, steps[term], items, values, bits)
                 else:
-                    unpack_ids(ids, id_starts[term], count, item_ids, at)
-                    _decode_scores(codes, start, count, steps[term], out, at)
-                    at += count
+                    unpack_ids(ids, id_starts[term], items)
+                    _decode_scores(part, steps[term], values, bits)
+                    at = stop
             stops[query, place] = at
