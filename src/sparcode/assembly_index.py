@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchOptions, make_batches
 from sparcode.data.dataset import Dataset
+from sparcode.errors import ConfigError
 from sparcode.evaluation.queries import encode_queries
 from sparcode.index import BuildOptions, BuildResult, build_index, count_terms
 from sparcode.model.block_scorer import NetworkBlockScorer
@@ -49,7 +50,7 @@ def build_network_index(
         features: user features that the encoder reads.
         parts: directory for part files; the index is memory-mapped from it.
     """
-    options = BuildOptions(**config.index.model_dump(exclude={"packing"}), signed=config.model.signed_scores)
+    options = BuildOptions(**config.index.model_dump(), signed=config.model.signed_scores)
     codebooks = network.term_codebooks()
     counts = None
     if options.codes == "observed":
@@ -61,10 +62,22 @@ def build_network_index(
         def advance(done: int, total: int) -> None:
             progress(done * scorer.num_items, total * scorer.num_items)
 
-        built = build_index(scorer, codebooks, options, advance, counts, parts)
-    if config.index.packing == "none":
-        return built
-    return replace(built, index=built.index.pack(config.index.packing))
+        while True:
+            built = build_index(scorer, codebooks, options, advance, counts, parts)
+            packing = config.index.packing
+            index = built.index if packing == "none" else built.index.pack(packing)
+            if not options.max_bytes or index.size_bytes <= options.max_bytes:
+                return replace(built, index=index)
+            if built.report.top_l <= 1:
+                raise ConfigError(
+                    "the byte budget has no room for one posting in every list",
+                    where="index.max_bytes",
+                    expected=f"at least {index.size_bytes}",
+                    received=options.max_bytes,
+                )
+            # the sample of lists packed better than the whole: again, with lists that much shorter
+            longest = int(built.report.top_l * 0.995 * options.max_bytes / index.size_bytes)
+            options = replace(options, top_l=max(longest, 1))
 
 
 def _observed_counts(

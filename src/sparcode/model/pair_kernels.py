@@ -48,6 +48,8 @@ class PairScorer:
 
     def __init__(self, kernel: PairKernel, item_parts: NDArray[np.float32]) -> None:
         self._kernel, self._items = kernel, item_parts
+        first, last = kernel.dot_width, kernel.dot_width + kernel.hidden_size
+        self._hidden = _padded(item_parts[:, first:last].T, 0)  # (H, I): the kernel reads along the items
 
     def block(self, token_parts: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
         """Scores (T, stop - start) of token parts (T, P_t) against the items start..stop-1, ids from 1."""
@@ -61,8 +63,8 @@ class PairScorer:
             hidden = token_parts[:, d : d + h]
             weights = token_parts[:, d + h : d + 2 * h] if kernel.weights is None else kernel.weights[None]
             weights = np.broadcast_to(weights, hidden.shape)
-            item_hidden = self._items[start - 1 : stop - 1, d : d + h].T
-            _add_relu_sums(_padded(hidden, 1), _padded(weights, 1), _padded(item_hidden, 0), scores)
+            item_hidden = self._hidden[:, start - 1 : stop - 1]
+            _add_relu_sums(_padded(hidden, 1), _padded(weights, 1), item_hidden, scores)
         if kernel.bias:
             scores += np.float32(kernel.bias)
         return scores

@@ -47,6 +47,14 @@ def test_the_longest_lists_that_fit(signed: bool, max_bytes: int) -> None:
     np.testing.assert_array_equal(plain.postings.item_ids, result.index.postings.item_ids)
 
 
+def test_a_budget_counts_postings_as_they_will_be_packed() -> None:
+    options = {"signed": True, "top_l": 0}
+    plain = build_index(Scorer(), CODEBOOKS, BuildOptions(max_bytes=2500, **options))
+    packed = build_index(Scorer(), CODEBOOKS, BuildOptions(max_bytes=2500, packing="uint8", **options))
+    assert packed.report.top_l > 1.5 * plain.report.top_l
+    assert packed.index.pack("uint8").size_bytes == pytest.approx(2500, rel=0.1)
+
+
 def test_a_budget_with_room_for_everything_cuts_nothing() -> None:
     result = build_index(Scorer(), CODEBOOKS, BuildOptions(max_bytes=10**6, top_l=50))
     assert result.report.top_l == 50

@@ -7,20 +7,28 @@ from numpy.typing import NDArray
 
 from sparcode.errors import ConfigError
 
-POSTING_BYTES = 8
-"""Item id and score."""
+POSTING_BYTES = 8.0
+"""Item id and score in plain arrays."""
 TERM_BYTES = 8 + 4
 """Border and floor of a list."""
 REDIRECT_BYTES = 4
 
 
-def index_bytes(lengths: NDArray[np.int64], num_terms: int, redirected: bool) -> int:
+def index_bytes(
+    lengths: NDArray[np.int64], num_terms: int, redirected: bool, posting_bytes: float = POSTING_BYTES
+) -> int:
     """Bytes of the arrays of an index with lists of these lengths, and of ``num_terms`` terms in all."""
     per_term = TERM_BYTES + (REDIRECT_BYTES if redirected else 0)
-    return 8 + per_term * num_terms + POSTING_BYTES * int(lengths.sum())
+    return 8 + per_term * num_terms + int(np.ceil(posting_bytes * int(lengths.sum())))
 
 
-def longest_lists(lengths: NDArray[np.int64], num_terms: int, redirected: bool, max_bytes: int) -> int:
+def longest_lists(
+    lengths: NDArray[np.int64],
+    num_terms: int,
+    redirected: bool,
+    max_bytes: int,
+    posting_bytes: float = POSTING_BYTES,
+) -> int:
     """Greatest L for which lists cut to L postings fit in ``max_bytes``.
 
     Args:
@@ -28,6 +36,7 @@ def longest_lists(lengths: NDArray[np.int64], num_terms: int, redirected: bool, 
         num_terms: terms of the index.
         redirected: whether the index holds redirects.
         max_bytes: the budget.
+        posting_bytes: bytes of a posting in the form that the lists will take.
 
     Raises:
         ConfigError: one posting a list is too much.
@@ -35,7 +44,7 @@ def longest_lists(lengths: NDArray[np.int64], num_terms: int, redirected: bool, 
     low, high = 0, int(lengths.max(initial=1))
     while low < high:
         middle = (low + high + 1) // 2
-        if index_bytes(np.minimum(lengths, middle), num_terms, redirected) <= max_bytes:
+        if index_bytes(np.minimum(lengths, middle), num_terms, redirected, posting_bytes) <= max_bytes:
             low = middle
         else:
             high = middle - 1
@@ -43,7 +52,7 @@ def longest_lists(lengths: NDArray[np.int64], num_terms: int, redirected: bool, 
         raise ConfigError(
             "the byte budget has no room for one posting in every list",
             where="index.max_bytes",
-            expected=f"at least {index_bytes(np.minimum(lengths, 1), num_terms, redirected)}",
+            expected=f"at least {index_bytes(np.minimum(lengths, 1), num_terms, redirected, posting_bytes)}",
             received=max_bytes,
             remedy="a larger budget, or fewer lists (index.codes observed, index.max_lists)",
         )

@@ -2,8 +2,8 @@
 
 Memory, besides the scorer's own and for each thread: some copies of a block of scores
 (``4 * block_terms * block_items`` bytes) and the pruner's state for one block of terms. Finished lists wait
-in part files when the build has a directory for them, and in memory otherwise (8 bytes a posting, 12 while
-they are joined). Nothing grows with the number of pairs. Estimating the threshold of ``prune="density"`` also
+in part files when the build has a directory for them, and in memory otherwise (8 bytes a posting, 20 while
+arrays grow). Nothing grows with the number of pairs. Estimating the threshold of ``prune="density"`` also
 holds the scores of a sample: ``max(2**22, 32 * num_items)`` numbers of 4 bytes at most.
 """
 
@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import ConfigError, UsageError
 from sparcode.index.build.blocks import BlockScorer, FingerprintedScorer, ShortlistScorer, score_terms
-from sparcode.index.build.budget import longest_lists
+from sparcode.index.build.budget import POSTING_BYTES, longest_lists
 from sparcode.index.build.observed import TermPlan, plan_observed_terms
 from sparcode.index.build.options import BuildOptions
 from sparcode.index.build.parts import FileParts, MemoryParts
@@ -39,6 +39,8 @@ from sparcode.index.terms import make_term_table
 
 _SAMPLE_PAIRS = 1 << 22
 _SAMPLE_TERMS = 32
+_BUDGET_ROUNDS = 3
+"""Longer lists have smaller gaps between items, so smaller postings: length and size are found in turns."""
 
 _log = logging.getLogger(__name__)
 
@@ -149,7 +151,7 @@ def _parts(
     build: _Build, work_dir: str | os.PathLike[str] | None
 ) -> AbstractContextManager[MemoryParts | FileParts]:
     if work_dir is None:
-        return nullcontext(MemoryParts())
+        return nullcontext(MemoryParts(build.max_postings))
     return FileParts(work_dir, build.fingerprint())
 
 
@@ -221,8 +223,25 @@ class _Build:
             for place, block in self._blocks(0):
                 positive = sum((scores > 0).sum(1) for _, scores in self._scores(block))
                 lengths[place : place + len(block)] = np.minimum(positive, top_l)
-        fits = longest_lists(lengths, self._num_terms, self._plan.redirects is not None, options.max_bytes)
-        return min(fits, top_l)
+        fits, redirected = top_l, self._plan.redirects is not None
+        for _ in range(_BUDGET_ROUNDS if options.packing != "none" else 1):
+            size = self._posting_bytes(fits)
+            fits = min(longest_lists(lengths, self._num_terms, redirected, options.max_bytes, size), top_l)
+        return fits
+
+    def _posting_bytes(self, top_l: int) -> float:
+        """Bytes of a posting in the form that the lists will take, if they are so long."""
+        if self._options.packing == "none":
+            return POSTING_BYTES
+        lengths, item_ids, scores, _ = self._exhaustive(self._sample(_SAMPLE_TERMS), top_l)
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        sample = InvertedIndex(make_postings(indptr, item_ids, scores, self._scorer.num_items))
+        return sample.pack(self._options.packing).size_bytes / max(sample.num_postings, 1)
+
+    @property
+    def max_postings(self) -> int:
+        """Most postings that there may be, as far as that is known; 0 where it is not."""
+        return len(self._plan.term_ids) * self._top_l
 
     # ---- blocks
 
@@ -242,12 +261,12 @@ class _Build:
             size = min(options.shortlist, self._scorer.num_items)
             top = TopPruner(self._top_l, options.signed)
             return shortlisted_lists(self._scorer, self._codebooks, term_ids, size, top, options.block_items)
-        return self._exhaustive(term_ids)
+        return self._exhaustive(term_ids, self._top_l)
 
-    def _exhaustive(self, term_ids: NDArray[np.int64]) -> Lists:
+    def _exhaustive(self, term_ids: NDArray[np.int64], top_l: int) -> Lists:
         pruner: Pruner = ShiftPruner(self._shift)
         if self._options.prune == "top_l":
-            pruner = TopPruner(self._top_l, self._options.signed)
+            pruner = TopPruner(top_l, self._options.signed)
         pruner.begin(len(term_ids))
         for first_item, scores in self._scores(term_ids):
             pruner.add(scores, first_item)
@@ -272,7 +291,7 @@ class _Build:
         """
         if not isinstance(self._scorer, FingerprintedScorer):
             raise UsageError("part files need a scorer with a fingerprint", where="work_dir")
-        choices = asdict(replace(self._options, threads=1, top_l=self._top_l, max_bytes=0))
+        choices = asdict(replace(self._options, threads=1, top_l=self._top_l, max_bytes=0, packing="none"))
         text = json.dumps([choices, self._shift, list(self._codebooks.shape), self._scorer.num_items])
         digest = hashlib.sha256(text.encode())
         digest.update(self._scorer.fingerprint.encode())
@@ -300,7 +319,7 @@ class _Build:
         if not self._options.shortlist:
             return 1.0
         sample = self._sample(_SAMPLE_TERMS)
-        return list_recall(self._exhaustive(sample), self._lists(sample))
+        return list_recall(self._exhaustive(sample, self._top_l), self._lists(sample))
 
     def report(self, index: InvertedIndex, resumed: int, seconds: float) -> BuildReport:
         built = len(self._plan.term_ids)

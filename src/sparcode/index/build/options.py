@@ -35,6 +35,8 @@ class BuildOptions:
         top_l: top_l only: longest list, 0 = no limit.
         max_bytes: top_l only: lists are cut to the greatest length with which the arrays of the index fit in
             so many bytes, 0 = no limit.
+        packing: form that the finished index will be packed into, ``none`` for plain arrays: what a posting
+            costs of the byte budget is measured on a sample of lists in this form.
         shortlist: only so many items of every list, the best by the cheap part of the scorer, are scored
             exactly; 0 = all items.
         signed: scores of either sign are worth a posting; otherwise positive ones alone, which is what the
@@ -55,6 +57,7 @@ class BuildOptions:
     density: float = 0.1
     top_l: int = 400
     max_bytes: int = 0
+    packing: Literal["none", "float32", "float16", "uint8"] = "none"
     shortlist: int = 0
     signed: bool = False
     block_terms: int = 256

@@ -36,32 +36,56 @@ except ImportError:  # no such locks on this system: two builds in one directory
 FILES = {"lengths.bin": "<i8", "item_ids.bin": "<i4", "scores.bin": "<f4", "floors.bin": "<f4"}
 """Name and type of the files, in the order of :data:`Lists`."""
 
+_MOST_RESERVED = 1 << 28
+"""Postings for which memory is reserved at once, 2 GB; more is asked for when needed."""
+
 _JOURNAL = "journal.jsonl"
 _log = logging.getLogger(__name__)
 
 
 class MemoryParts:
-    """Blocks of lists in memory: 8 bytes a posting, 12 at the end when they are joined."""
+    """Blocks of lists in memory: 8 bytes a posting, 20 while arrays grow.
 
-    def __init__(self) -> None:
-        self._blocks: list[Lists] = []
+    Args:
+        max_postings: most postings to come, 0 = not known. Memory that is reserved but not written costs
+            nothing.
+    """
+
+    def __init__(self, max_postings: int = 0) -> None:
+        self._lengths: list[NDArray[np.int64]] = []
+        self._floors: list[NDArray[np.float32]] = []
+        room = min(max_postings, _MOST_RESERVED)
+        self._item_ids = np.empty(room, dtype=np.int32)
+        self._scores = np.empty(room, dtype=np.float32)
+        self._num_postings = 0
         self.num_lists = 0
 
     def append(self, lists: Lists) -> None:
         """Add the lists of the next block of terms."""
-        self._blocks.append(lists)
-        self.num_lists += len(lists[0])
+        lengths, item_ids, scores, floors = lists
+        start, stop = self._num_postings, self._num_postings + len(item_ids)
+        if stop > len(self._item_ids):
+            self._item_ids = _grown(self._item_ids, start, stop)
+            self._scores = _grown(self._scores, start, stop)
+        self._item_ids[start:stop] = item_ids
+        self._scores[start:stop] = scores
+        self._num_postings = stop
+        self._lengths.append(lengths)
+        self._floors.append(floors)
+        self.num_lists += len(lengths)
 
     def finish(self) -> Lists:
-        """All lists; the parts are empty afterwards."""
-        columns: list[list[NDArray]] = [list(column) for column in zip(*self._blocks, strict=True)]
-        self._blocks.clear()
-        joined = []
-        for column in columns:
-            joined.append(np.concatenate(column))
-            column.clear()
-        lengths, item_ids, scores, floors = joined
-        return lengths, item_ids, scores, floors
+        """All lists."""
+        stop = self._num_postings
+        lengths, floors = np.concatenate(self._lengths), np.concatenate(self._floors)
+        return lengths, self._item_ids[:stop], self._scores[:stop], floors
+
+
+def _grown(array: NDArray, used: int, needed: int) -> NDArray:
+    """A copy with room for half as much again as is needed."""
+    grown = np.empty(needed + needed // 2, dtype=array.dtype)
+    grown[:used] = array[:used]
+    return grown
 
 
 class FileParts:

@@ -37,11 +37,7 @@ def kth_largest(values, count, k, scratch, counts):  # type: ignore[no-untyped-d
     for place in range(count):
         scratch[place] = values[place]
     while True:
-        low = high = scratch[0]
-        for place in range(1, count):
-            value = scratch[place]
-            low = value if value < low else low
-            high = value if value > high else high
+        low, high = _extremes(scratch, count)
         if low == high:
             return low
         if count <= _SMALL:
@@ -60,6 +56,16 @@ def kth_largest(values, count, k, scratch, counts):  # type: ignore[no-untyped-d
             scratch[kept] = value
             kept += np.int64((np.float64(value) - low) * scale) == bucket
         count = kept
+
+
+@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+def _extremes(values, count):  # type: ignore[no-untyped-def]
+    """Least and greatest of the first ``count`` values; without NaN vector instructions will do."""
+    low = high = values[0]
+    for place in range(1, count):
+        low = min(low, values[place])
+        high = max(high, values[place])
+    return low, high
 
 
 @njit(nogil=True, cache=True)
