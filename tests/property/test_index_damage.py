@@ -233,3 +233,28 @@ def test_opening_without_verification_does_not_read_postings(tmp_path: Path) -> 
     loaded = InvertedIndex.load(tmp_path, verify=False)
     assert time.perf_counter() - started < 1.0
     assert isinstance(loaded._postings.codes.base, np.memmap)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "value"), [("float32", -1.0), ("float32", np.nan), ("float16", -0.0), ("float16", np.inf)]
+)
+def test_a_code_of_no_score_is_refused_where_an_item_has_no_posting(
+    encoding: str, value: float, tmp_path: Path
+) -> None:
+    """The number of codes above 0 is right, so that only looking at all of them can tell."""
+    content, sections = _parts(make_index(encoding))
+    codes = sections["codes"][0]
+    codes[np.flatnonzero(codes == 0)[0]] = value
+    write_directory(tmp_path, index_files._INDEX, content, sections)
+    with pytest.raises(IndexFormatError, match=r"term 2, section 'codes'.*codes are inconsistent"):
+        InvertedIndex.load(tmp_path)
+
+
+def test_a_list_with_a_word_to_spare_is_refused(tmp_path: Path) -> None:
+    content, sections = _parts(make_index("uint8"))
+    words, ids = sections["id_words"][0], sections["ids"][0]
+    sections["ids"] = (np.insert(ids, words[0], 0), "<u8")
+    words[0] += 1
+    write_directory(tmp_path, index_files._INDEX, content, sections)
+    with pytest.raises(IndexFormatError, match=r"term 0, section 'ids'.*packed item ids are inconsistent"):
+        InvertedIndex.load(tmp_path)
