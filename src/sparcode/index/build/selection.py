@@ -12,9 +12,11 @@ from numba import njit
 
 _BUCKETS = 256
 _CHUNK = 32
-_SAMPLE_STEP = 8
+_SAMPLE_STEP = 16
 _SAMPLE_MARGIN = 2.5
 """Deviations of the sampled rank that the threshold stays on the safe side."""
+_STEEP = 1e30
+"""Buckets per unit of score beyond which a sample is one value for all that float32 can tell."""
 _SMALL = 24
 _RARE = 64
 """Items seen per entry kept from which on few chunks hold an entry above the threshold."""
@@ -109,7 +111,7 @@ def _rare_columns_above(row, threshold, columns):  # type: ignore[no-untyped-def
 
 
 @njit(nogil=True, cache=True)
-def _sampled_threshold(row, wanted, sample, scratch, counts):  # type: ignore[no-untyped-def]
+def _sampled_threshold(row, wanted, sample, counts):  # type: ignore[no-untyped-def]
     """A value that somewhat more than ``wanted`` entries of the row exceed in all likelihood."""
     size = len(row) // _SAMPLE_STEP
     for place in range(size):
@@ -118,17 +120,28 @@ def _sampled_threshold(row, wanted, sample, scratch, counts):  # type: ignore[no
     rank = np.int64(expected + _SAMPLE_MARGIN * np.sqrt(expected)) + 2
     if rank >= size:
         return np.float32(-np.inf)
-    return kth_largest(sample, size, rank, scratch, counts)
+    low, high = _extremes(sample, size)
+    scale = np.float32(_BUCKETS - 1) / (high - low) if high > low else np.float32(0)
+    if not 0 < scale < _STEEP:
+        return np.float32(-np.inf)
+    counts[:] = 0
+    for place in range(size):
+        counts[np.int32((sample[place] - low) * scale)] += 1
+    bucket = _BUCKETS
+    while rank > 0:
+        bucket -= 1
+        rank -= counts[bucket]
+    return low + np.float32(bucket) / scale  # the lower edge, give or take a rounding
 
 
 @njit(nogil=True, cache=True)
 def _candidates(row, threshold, capacity, rare, work):  # type: ignore[no-untyped-def]
     """Columns above ``threshold`` that may be among the best ``capacity`` of a row; returns their number."""
-    columns, values, scratch, counts = work
+    columns, values, _, counts = work
     if rare:
         return _rare_columns_above(row, threshold, columns)
     if len(row) > 2 * capacity:
-        guess = _sampled_threshold(row, capacity, values, scratch, counts)
+        guess = _sampled_threshold(row, capacity, values, counts)
         if guess > threshold:
             count = _columns_above(row, guess, columns)
             if count >= capacity:
