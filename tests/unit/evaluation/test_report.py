@@ -63,7 +63,19 @@ def test_fidelity_of_an_equal_ranking_is_one() -> None:
     assert fidelity(Fixed([[5, 3], [7, 1]], [[4, 3], [4, 3]]), exact, QUERIES, 2, True) == {
         "index_recall@2": 1.0,
         "max_score_error": 0.0,
+        "recall_change@2": 0.0,
+        "ndcg_change@2": 0.0,
     }
+
+
+def test_the_price_of_pruning_is_stated_in_relevance() -> None:
+    exact = Fixed([[5, 3, 4, 6], [7, 1, 8, 3]])
+    found = fidelity(Fixed([[3, 4], [8, 1]], [[4, 3], [4, 3]]), exact, QUERIES, 2, True)
+    both = [relevance(Fixed(ids), QUERIES, (2,), True) for ids in ([[3, 4], [8, 1]], [[5, 3], [7, 1]])]
+    for name in ("recall", "ndcg"):
+        change = both[0][f"{name}@2"] - both[1][f"{name}@2"]
+        assert change < 0
+        assert found[f"{name}_change@2"] == pytest.approx(change)
 
 
 def test_fidelity_sees_a_missing_item_and_a_wrong_score() -> None:
