@@ -1,0 +1,1 @@
+"""Building: every code against every item, pruned on the way into posting lists."""
