@@ -18,7 +18,7 @@ from sparcode.index.packed.lists import PackedLists, pack_postings
 from sparcode.index.postings import Postings, make_postings
 from sparcode.index.search.engine import WorkspacePool, compile_kernels, search_batch
 from sparcode.index.search.filling import fill_short_rows
-from sparcode.index.search.lists import ListSource, PlainLists
+from sparcode.index.search.lists import ListSource, PlainLists, read_only
 from sparcode.index.search.oracle import search_oracle
 from sparcode.index.search.queries import (
     IdFilter,
@@ -187,7 +187,7 @@ class InvertedIndex:
         if words is None:
             return mask
         rows = words.reshape(-1, mask.shape[1])
-        return rows & mask if len(mask) else rows
+        return read_only(rows & mask if len(mask) else rows)
 
     def with_attributes(self, attributes: ItemAttributes) -> InvertedIndex:
         """The same index, able to filter by ``attributes``, which are kept apart from it on disk.

@@ -123,5 +123,33 @@ print(index.search([[0]], 1).item_ids)
     assert done.stdout.strip() == "[[1]]"
 
 
+def test_what_searches_run_is_compiled_before_the_first_one_and_kept_for_the_next_process(
+    index: InvertedIndex,
+) -> None:
+    index.search([[0, 1]], 3)  # compiled here at the latest
+    code = """
+import numpy as np
+from numba.core import event
+class Count(event.Listener):
+    compiled = 0
+    def on_start(self, started): pass
+    def on_end(self, ended): Count.compiled += 1
+event.register("numba:compile", Count())
+from sparcode.index import KERNELS, InvertedIndex
+from sparcode.index.search import filling, kernels, ranges
+index = InvertedIndex.from_postings([0, 1, 3], [1, 1, 2], [1.0, 2.0, 3.0], num_items=70)
+entries = ranges.search_rows_by_ranges, kernels.search_rows_term_at_a_time, filling._fill_rows
+ready = [len(entry.signatures) for entry in entries]
+terms, mask = np.zeros((4, 4), dtype=np.int32)[::2, ::2], np.ones((2, 4), dtype=np.uint64)[:, ::2]
+mask.flags.writeable = False
+for kernel in KERNELS:
+    for options in ({}, {"mask": mask, "weights": np.ones((2, 2)).T}, {"exclude": [1], "allow": [[2], None]}):
+        index.search(terms, 3, kernel=kernel, fill=True, num_threads=2, **options)
+print(Count.compiled, ready, [len(entry.signatures) for entry in entries])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0 [1, 1, 1] [1, 1, 1]"
+
+
 def test_errors_belong_to_the_tree_of_the_package() -> None:
     assert issubclass(IndexBuildError, SparcodeError)

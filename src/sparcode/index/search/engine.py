@@ -100,9 +100,9 @@ def search_batch(
     Returns:
         (B, k) results.
     """
-    item_ids = np.full((len(queries), k), NO_ITEM, dtype=np.int64)
-    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-    result = SearchResult(item_ids, scores)
+    result = SearchResult(np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32))
+    result.item_ids.fill(NO_ITEM)
+    result.scores.fill(-np.inf)
 
     def search_part(part: tuple[int, int]) -> None:
         workspace = pool.take()

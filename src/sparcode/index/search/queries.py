@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -127,7 +128,7 @@ def make_mask(mask: NDArray[np.uint64] | None, num_queries: int, num_items: int)
     """
     words = count_mask_words(num_items)
     if mask is None:
-        return np.empty((0, words), dtype=np.uint64)
+        return read_only(np.empty((0, words), dtype=np.uint64))
     fits = isinstance(mask, np.ndarray) and mask.dtype == np.uint64
     if not fits or mask.shape not in ((words,), (num_queries, words)):
         raise UsageError(
@@ -145,7 +146,7 @@ def make_id_lists(ids: IdFilter, num_queries: int, num_items: int, name: str) ->
         UsageError: as many lists as queries are missing, not integers, or an id above ``num_items``.
     """
     if ids is None:
-        return _lists(np.empty(0, dtype=np.int64), np.zeros(num_queries, np.int64), np.full(num_queries, -1))
+        return _no_lists(num_queries)
     rows = _per_query(ids)
     if rows is None:
         shared = _clean(ids, num_items, name)
@@ -159,6 +160,11 @@ def make_id_lists(ids: IdFilter, num_queries: int, num_items: int, name: str) ->
     joined = [row for row in cleaned if row is not None]
     flat = np.concatenate(joined) if joined else np.empty(0, dtype=np.int64)
     return _lists(flat, stops - lengths, np.where(given, stops, -1))
+
+
+@lru_cache(maxsize=16)  # a search without filters, batch after batch of one size
+def _no_lists(num_queries: int) -> IdLists:
+    return _lists(np.empty(0, dtype=np.int64), np.zeros(num_queries, np.int64), np.full(num_queries, -1))
 
 
 def _per_query(ids: IdFilter) -> Sequence[ArrayLike | None] | None:
