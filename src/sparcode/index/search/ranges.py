@@ -255,7 +255,7 @@ def _first_share(k, postings):  # type: ignore[no-untyped-def]
 
     Entries that items share look too large: the more of them, the fuller the table.
     """
-    return k + 2 * k * postings // TABLE_SIZE + 3 * int(np.sqrt(k))
+    return k + 3 * k * postings // (2 * TABLE_SIZE) + 2 * int(np.sqrt(k))
 
 
 @njit(nogil=True, cache=True)

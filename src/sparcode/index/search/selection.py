@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from numba import njit
 
-RUN = 128
+RUN = 64
 """Keys put in order by counting, which is faster than any other way for so few."""
 
 _ITEM_BITS = 32
@@ -101,12 +101,11 @@ def _merge(keys, out, start, middle, stop):  # type: ignore[no-untyped-def]
     """Merge two neighbouring runs of descending keys."""
     left, right = start, middle
     for place in range(start, stop):
-        if left < middle and (right >= stop or keys[left] > keys[right]):
-            out[place] = keys[left]
-            left += 1
-        else:
-            out[place] = keys[right]
-            right += 1
+        first, second = keys[min(left, middle - 1)], keys[min(right, stop - 1)]
+        take_left = (right >= stop) | ((left < middle) & (first > second))
+        out[place] = first if take_left else second
+        left += take_left
+        right += not take_left
 
 
 @njit(nogil=True, cache=True)
