@@ -5,6 +5,7 @@ import pytest
 
 from sparcode.index import KERNELS, InvertedIndex
 from sparcode.index.search.kernels import _accumulate
+from sparcode.index.search.ranges import TABLE_SIZE
 
 INF = float("inf")
 
@@ -141,6 +142,20 @@ def test_sums_are_rounded_in_the_order_of_the_terms(kernel: str) -> None:
     index = InvertedIndex.from_postings([0, 1, 2], [1, 1], [2.0**24, 1.0], num_items=1)
     result = index.search([[0, 1, 1], [1, 1, 0]], 1, kernel=kernel)
     assert result.scores.tolist() == [[2.0**24], [2.0**24 + 2]]
+
+
+def test_a_bound_that_only_shared_entries_reach_is_lowered(kernel: str) -> None:
+    """Pairs of items of 0.9 share table entries of 1.8, above the 1.0 of the items that are the best."""
+    pairs, best = np.arange(1, 1001), np.arange(5001, 5101)
+    lists = [np.concatenate([pairs, best]), pairs + TABLE_SIZE]
+    index = InvertedIndex.from_postings(
+        [0, 1100, 2100],
+        np.concatenate(lists),
+        [0.9] * 1000 + [1.0] * 100 + [0.9] * 1000,
+        num_items=3 * TABLE_SIZE,
+    )
+    result = index.search([[0, 1]], 102, kernel=kernel)
+    assert result.item_ids[0].tolist() == [*best, 1, 2]
 
 
 def test_counts(index: InvertedIndex) -> None:
