@@ -119,10 +119,12 @@ def test_kernels_agree_on_lists_of_many_ranges(seed: int, num_items: int, k: int
     lists = [np.unique((num_items * rng.random(size) ** 3).astype(np.int64)) for size in (9_000, 4_000, 3)]
     lists += [np.delete(np.arange(1, 5_001), rng.integers(0, 5_000, 2)), np.arange(40, 3_000)]
     scores = [rng.integers(1, num_scores + 1, len(items)).astype(np.float32) / 7 for items in lists]
+    lists.append(np.unique(rng.integers(0, num_items, 9_000)))  # the best are anywhere
+    scores.append(rng.integers(1, num_scores + 1, len(lists[-1])).astype(np.float32))
     index = InvertedIndex.from_postings(
         np.cumsum([0, *map(len, lists)]), np.concatenate(lists), np.concatenate(scores), num_items=num_items
     )
-    queries = {"term_ids": rng.integers(-1, len(lists), (4, 7)), "k": k}
+    queries = {"term_ids": np.insert(rng.integers(-1, len(lists), (4, 6)), 3, len(lists) - 1, axis=1), "k": k}
     mask = rng.integers(0, 2**63, num_items // 64 + 1).astype(np.uint64)
     assert_kernels_agree(index, "term_at_a_time", **queries)
     assert_kernels_agree(
