@@ -369,7 +369,7 @@ def search_rows_by_ranges(lists, queries, bitsets, memory, sizes, out):  # type:
 
 
 def make_range_memory(num_lists: int, k: int) -> tuple:
-    """Memory of one thread for :func:`search_rows_by_ranges`: about 600 KB, and 32 bytes for each result.
+    """Memory of one thread for :func:`search_rows_by_ranges`: about 700 KB, and 32 bytes for each result.
 
     Args:
         num_lists: lists of a query, with those that are empty.
