@@ -106,7 +106,7 @@ def _generated(size: int, arguments: argparse.Namespace) -> tuple[Workload, dict
 def _measure(name: str, make: Any, arguments: argparse.Namespace, bandwidth: float) -> dict[str, Any]:
     started = time.perf_counter()
     work, facts = make()
-    found = work.index.search(work.term_ids[:SLOW_QUERIES], work.k).item_ids
+    found = work.search(slice(0, SLOW_QUERIES))
     wanted = np.stack([top_k(scores, work.k) for scores in work.exhaustive(slice(0, SLOW_QUERIES))])
     facts["index_recall"] = _recall(found, wanted)
     lengths = work.index.list_lengths()[work.term_ids].sum(axis=1)
@@ -124,7 +124,7 @@ def _measure(name: str, make: Any, arguments: argparse.Namespace, bandwidth: flo
     print(
         f"\n{name}: {result['postings_per_query']:,.0f} postings a query = {floor:.2f} us of reading; {facts}"
     )
-    truths = {"lists": work.index.search(work.term_ids, work.k).item_ids, "vectors": _exact_vectors(work)}
+    truths = {"lists": work.search(slice(0, len(work.term_ids))), "vectors": _exact_vectors(work)}
     large = work.index.num_items > arguments.ann_up_to
     engines = [
         e for e in arguments.engines if _usable(e) and not (large and e not in ("sparcode", "kernels"))

@@ -46,7 +46,7 @@ def run_workload(run_dir: Path, two_tower_run: Path, count: int, k: int) -> tupl
         )
     index = assembly.build_run_index(run).index
     queries = assembly.queries_of(run.config, run.dataset, "test", count)
-    term_ids, _ = encode_queries(CodeEncoder(run.network), queries.history, queries.user_rows, count)
+    term_ids, weights, _ = encode_queries(CodeEncoder(run.network), queries.history, queries.user_rows, count)
     others = assembly.queries_of(rival.config, rival.dataset, "test", count)
     (vectors,) = encode_queries(VectorEncoder(rival.network), others.history, others.user_rows, count)
     scorer = ExhaustiveScorer(run.network, run.dataset.num_items, 1)
@@ -67,6 +67,7 @@ def run_workload(run_dir: Path, two_tower_run: Path, count: int, k: int) -> tupl
         np.ascontiguousarray(vectors),
         k,
         exhaustive,
+        weights,
     )
     return work, {"dataset": run.dataset.name, "index_options": run.config.index.model_dump()}
 

@@ -28,6 +28,7 @@ class Workload:
     Attributes:
         index: posting lists.
         term_ids: (Q, K_u) int64.
+        weights: (Q, K_u) float32, or None for ones.
         item_vectors: (num_items + 1, d) float32, row 0 is no item.
         vectors: (Q, d) float32.
         k: results per query.
@@ -40,6 +41,13 @@ class Workload:
     vectors: NDArray[np.float32]
     k: int
     exhaustive: Callable[[slice], NDArray[np.float32]]
+    weights: NDArray[np.float32] | None = None
+
+    def search(self, rows: slice, **options: Any) -> NDArray[np.int64]:
+        """What the index answers to the queries of a slice."""
+        weights = None if self.weights is None else self.weights[rows]
+        index = options.pop("index", self.index)
+        return index.search(self.term_ids[rows], self.k, weights, **options).item_ids
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ def _index_points(work: Workload) -> Iterator[Point]:
         threads = [1]
 
         def answer(rows: slice, index: InvertedIndex = index, threads: list[int] = threads) -> NDArray:
-            return index.search(work.term_ids[rows], work.k, num_threads=threads[0]).item_ids
+            return work.search(rows, index=index, num_threads=threads[0])
 
         yield Point("sparcode", setting, "lists", answer, _setter(threads), index.size_bytes)
 
@@ -80,9 +88,7 @@ def _kernel_points(work: Workload) -> Iterator[Point]:
         threads = [1]
 
         def answer(rows: slice, kernel: Any = kernel, threads: list[int] = threads) -> NDArray:
-            return work.index.search(
-                work.term_ids[rows], work.k, num_threads=threads[0], kernel=kernel
-            ).item_ids
+            return work.search(rows, num_threads=threads[0], kernel=kernel)
 
         yield Point("sparcode-kernel", kernel, "lists", answer, _setter(threads), work.index.size_bytes)
 
@@ -224,14 +230,14 @@ def _seismic_points(work: Workload) -> Iterator[Point]:
     index = seismic.SeismicIndex.build_from_dataset(data, n_postings=longest, num_threads=2)
     kind, threads = seismic.get_seismic_string(), [1]
     words = [np.array([str(term) for term in terms], dtype=kind) for terms in work.term_ids]
-    ones = [np.ones(len(terms), dtype=np.float32) for terms in work.term_ids]
+    weights = np.ones(work.term_ids.shape, np.float32) if work.weights is None else work.weights
     names = np.array([str(row) for row in range(len(words))], dtype=kind)
 
     def answer(rows: slice, factor: float = 1.0) -> NDArray:
         found = index.batch_search(
             queries_ids=names[rows],
             query_components=words[rows],
-            query_values=ones[rows],
+            query_values=list(weights[rows]),
             k=work.k,
             query_cut=work.term_ids.shape[1],
             heap_factor=factor,

@@ -289,6 +289,8 @@ def open_run(config: Config, run_dir: Path) -> Run:
         )
     network = build_network(config.model, data_shape(config, dataset))
     load_into(path, parameters, [network])
+    if isinstance(network, SparCode):
+        network.quantizer.probes = config.index.probes  # training asks for the nearest code alone
     return Run(config, dataset, network)
 
 

@@ -50,7 +50,7 @@ def build_network_index(
         features: user features that the encoder reads.
         parts: directory for part files; the index is memory-mapped from it.
     """
-    options = BuildOptions(**config.index.model_dump(), signed=config.model.signed_scores)
+    options = BuildOptions(**config.index.model_dump(exclude={"probes"}), signed=config.model.signed_scores)
     codebooks = network.term_codebooks()
     counts = None
     if options.codes == "observed":
@@ -93,7 +93,7 @@ def _observed_counts(
     for batch in make_batches(dataset, options).epoch(0):
         real = np.unique(batch.query_index[batch.weights > 0] // batch.history.shape[1])
         rows = [np.asarray(dataset.user_arrays[name][batch.users[real]]) for name in features]
-        terms, _ = encode_queries(encoder, batch.history[real], rows, config.train.batch_size)
+        terms = encode_queries(encoder, batch.history[real], rows, config.train.batch_size)[0]
         counts += np.bincount(terms.reshape(-1), minlength=num_terms)
         left -= len(real)
         if left <= 0:

@@ -84,11 +84,11 @@ def test_the_encoder_graph_equals_the_cell_at_any_batch_size(case: Exported) -> 
         vectors = VectorEncoder(network)(*tensors(history, *rows)).asnumpy()
         expected: list[Any] = [None, None, vectors]
     else:
-        term_ids, tokens = CodeEncoder(network)(*tensors(history, *rows))
-        expected = [term_ids.asnumpy(), tokens.asnumpy(), None]
+        parts = CodeEncoder(network)(*tensors(history, *rows))
+        expected = [*(part.asnumpy() for part in parts), None]
     for part in (slice(0, 9), slice(0, 1), slice(2, 6)):
         encoded = session.encode(history[part], [values[part] for values in rows])
-        received = [encoded.term_ids, encoded.tokens, encoded.vectors]
+        received = [encoded.term_ids, encoded.weights, encoded.tokens, encoded.vectors]
         assert [value is None for value in received] == [value is None for value in expected]
         for value, wanted in zip(received, expected, strict=True):
             if wanted is not None:

@@ -41,6 +41,7 @@ class Built:
     index: InvertedIndex
     queries: QuerySet
     term_ids: np.ndarray
+    weights: np.ndarray
     ranker: ExhaustiveRanker
     exact: np.ndarray
     signed: bool
@@ -63,6 +64,9 @@ class Built:
         "low_rank-1-slots",
         "low_rank-1-slots-signed",
         "gated-1-shared-signed",
+        "gated-1-slots-probes",
+        "low_rank-1-slots-signed-probes",
+        "dot-1-shared-signed-probes",
     ],
 )
 def built(request: pytest.FixtureRequest) -> Built:
@@ -72,17 +76,21 @@ def built(request: pytest.FixtureRequest) -> Built:
     dataset = tiny_dataset(features="id" not in others)
     values = {"model.scorer.name": scorer, "model.scorer.num_layers": int(layers)}
     signed = "signed" in others
-    slotted = {"model.quantizer.shared": slots == "shared", "model.signed_scores": signed}
+    slotted = {
+        "model.quantizer.shared": slots == "shared",
+        "model.signed_scores": signed,
+    }
     config = tiny_config({**values, **slotted})
     shape = DataShape(dataset.num_items, 6, dataset.item_features, dataset.user_features, dataset.item_arrays)
     network = build_network(config.model, shape)
+    network.quantizer.probes = 3 if "probes" in others else 1
     _spread(network)
     names = [spec.name for spec in dataset.user_features]
     queries = query_set(dataset, "test", 6, names)
     encoder = CodeEncoder(network)
     (tokens,) = encode_queries(TokenEncoder(network), queries.history, queries.user_rows, 16)
     network.quantizer.fit(tokens, seed=0)
-    term_ids, _ = encode_queries(encoder, queries.history, queries.user_rows, 16)
+    term_ids, weights, _ = encode_queries(encoder, queries.history, queries.user_rows, 16)
     block_scorer = NetworkBlockScorer(network, dataset.num_items)
     if signed:
         index = build_from(network, block_scorer, "top_l", top_l=0, signed=True)
@@ -96,8 +104,8 @@ def built(request: pytest.FixtureRequest) -> Built:
     exact = np.full((len(queries), dataset.num_items + 1), -np.inf, np.float32)
     np.put_along_axis(exact, everything.item_ids, everything.scores, 1)
     assert np.isfinite(exact[:, 1:]).all()
-    exact -= floors[term_ids].sum(1, keepdims=True)
-    return Built(network, block_scorer, index, queries, term_ids, ranker, exact, signed)
+    exact -= (weights * floors[term_ids]).sum(1, keepdims=True)
+    return Built(network, block_scorer, index, queries, term_ids, weights, ranker, exact, signed)
 
 
 def build_from(network: SparCode, scorer: NetworkBlockScorer, prune: str, **options: float) -> InvertedIndex:
@@ -128,10 +136,10 @@ def table_of(network: SparCode, scorer: NetworkBlockScorer) -> np.ndarray:
     return scorer.score_block(tokens, 1, scorer.num_items + 1)
 
 
-def all_scores(index: InvertedIndex, term_ids: np.ndarray) -> np.ndarray:
+def all_scores(index: InvertedIndex, built: Built) -> np.ndarray:
     """Scores (B, I + 1) of all items by the index; an item that is in no list of the query has score 0."""
-    result = index.search(term_ids, index.num_items)
-    scores = np.zeros((len(term_ids), index.num_items + 1), np.float32)
+    result = index.search(built.term_ids, index.num_items, built.weights)
+    scores = np.zeros((len(built.term_ids), index.num_items + 1), np.float32)
     for row, (items, values) in enumerate(zip(result.item_ids, result.scores, strict=True)):
         scores[row, items[items > 0]] = values[items > 0]
     return scores
@@ -160,6 +168,7 @@ def drop_posting(index: InvertedIndex, term: int) -> InvertedIndex:
 
 def test_the_case_is_not_trivial(built: Built) -> None:
     """Some pairs are positive and some are not, and queries use different lists."""
+    assert len(np.unique(built.weights)) == 1 or built.weights.min() < 0.3 < 0.4 < built.weights.max()
     density = built.index.index_density
     assert density == pytest.approx(29 / 30) if built.signed else 0.55 < density < 0.65
     assert (built.exact[:, 1:] > 0).mean() > 0.2
@@ -170,11 +179,11 @@ def test_the_case_is_not_trivial(built: Built) -> None:
 
 
 def test_every_pair_scores_the_same(built: Built) -> None:
-    assert worst_difference(all_scores(built.index, built.term_ids), built.exact) < TOLERANCE
+    assert worst_difference(all_scores(built.index, built), built.exact) < TOLERANCE
 
 
 def test_top_k_is_the_exhaustive_top_k_up_to_ties(built: Built) -> None:
-    result = built.index.search(built.term_ids, K)
+    result = built.index.search(built.term_ids, K, built.weights)
     for row, exact in enumerate(built.exact):
         found = result.item_ids[row]
         positive = np.sort(exact[1:][exact[1:] > 0])[::-1][:K]
@@ -187,7 +196,7 @@ def test_one_dropped_posting_is_noticed(built: Built) -> None:
     used = np.unique(built.term_ids)
     for term in [term for term in used if len(built.index.posting_list(term)[0])][:5]:
         damaged = drop_posting(built.index, int(term))
-        assert worst_difference(all_scores(damaged, built.term_ids), built.exact) > 100 * TOLERANCE
+        assert worst_difference(all_scores(damaged, built), built.exact) > 100 * TOLERANCE
 
 
 def test_another_bias_is_noticed(built: Built) -> None:
@@ -195,7 +204,7 @@ def test_another_bias_is_noticed(built: Built) -> None:
     if built.signed:
         pytest.skip("signed lists are relative to a floor: the same shift of all scores changes nothing")
     other = built.build(extra_bias=-0.05)
-    assert worst_difference(all_scores(other, built.term_ids), built.exact) > 100 * TOLERANCE
+    assert worst_difference(all_scores(other, built), built.exact) > 100 * TOLERANCE
 
 
 @pytest.mark.parametrize("exclude_seen", [True, False])
@@ -209,7 +218,7 @@ def test_the_rankers_of_the_evaluation_agree(built: Built, exclude_seen: bool) -
 
 def test_long_enough_lists_prune_nothing(built: Built) -> None:
     index = built.build("top_l", top_l=built.index.num_items, signed=built.signed)
-    assert worst_difference(all_scores(index, built.term_ids), built.exact) < TOLERANCE
+    assert worst_difference(all_scores(index, built), built.exact) < TOLERANCE
 
 
 def test_pairs_score_as_in_blocks(built: Built) -> None:

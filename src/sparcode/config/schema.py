@@ -321,6 +321,9 @@ class IndexConfig(Section):
     block_terms: Positive = Field(256, description="codes scored at once")
     block_items: Positive = Field(4096, description="items scored at once")
     threads: Positive = Field(1, description="blocks scored at the same time")
+    probes: Positive = Field(
+        1, description="P, nearest codes that each token of a query asks for, weighted by their distances"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> IndexConfig:
@@ -367,6 +370,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Config:
+        quantizer = self.model.quantizer
+        if self.index.probes > quantizer.codebook_size**quantizer.num_codebooks:
+            raise ValueError(
+                f"index.probes ({self.index.probes}) must not exceed the number of codes of a token "
+                f"({quantizer.codebook_size**quantizer.num_codebooks})"
+            )
         if self.data.source == "deezer":
             if self.model.encoder.name != "dnn":
                 raise ValueError(

@@ -84,9 +84,14 @@ class IndexRanker:
         self._batch_size, self._threads = batch_size, threads
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
-        term_ids, _ = encode_queries(self._encoder, queries.history, queries.user_rows, self._batch_size)
+        terms = encode_queries(self._encoder, queries.history, queries.user_rows, self._batch_size)[:2]
+        return self._search(terms, queries, k, exclude_seen)
+
+    def _search(
+        self, terms: tuple[NDArray, ...], queries: QuerySet, k: int, exclude_seen: bool
+    ) -> SearchResult:
         exclude = queries.seen if exclude_seen else None
-        return self.index.search(term_ids, k, exclude=exclude, num_threads=self._threads)
+        return self.index.search(terms[0], k, terms[1], exclude=exclude, num_threads=self._threads)
 
     def redirected_share(self, queries: QuerySet) -> float:
         """Share of the queries' terms that have no list of their own, so that another one answers."""
@@ -97,19 +102,15 @@ class IndexRanker:
         return float((redirects[term_ids] != term_ids).mean())
 
     def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
-        encoded: list[NDArray] = []
+        encoded: list[tuple[NDArray, ...]] = []
 
         def encode(one: QuerySet) -> None:
-            encoded.append(encode_queries(self._encoder, one.history, one.user_rows, 1)[0])
+            encoded.append(encode_queries(self._encoder, one.history, one.user_rows, 1)[:2])
 
         encode_ms = _time_each(encode, queries)
         terms = iter(encoded[1:])  # the first call is the warm-up
         search_ms = _time_each(
-            lambda one: self.index.search(
-                next(terms), k, exclude=one.seen if exclude_seen else None, num_threads=self._threads
-            ),
-            queries,
-            warm_up=False,
+            lambda one: self._search(next(terms), one, k, exclude_seen), queries, warm_up=False
         )
         return {"encode": encode_ms, "search": search_ms}
 

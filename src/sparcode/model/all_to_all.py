@@ -45,9 +45,13 @@ class ReluScore(nn.Cell):
         """What a posting list holds: E (...) -> E + b before the ReLU."""
         return token_scores + self.bias
 
+    def parts(self, token_scores: Tensor) -> Tensor:
+        """E (...) -> what each token adds to the score of the query."""
+        return ops.relu(token_scores + self.bias)
+
     def total(self, token_scores: Tensor) -> Tensor:
         """E (Q, K_u, ...) -> query scores (Q, ...)."""
-        return ops.relu(token_scores + self.bias).sum(1)
+        return self.parts(token_scores).sum(1)
 
     def positive_total(self, token_scores: Tensor) -> Tensor:
         """As ``total``, for the positives of a batch."""
@@ -58,6 +62,9 @@ class SignedScore(nn.Cell):
     """Plain sum_k E_k: posting lists hold scores above a floor of their own instead of above zero."""
 
     def construct(self, token_scores: Tensor) -> Tensor:
+        return token_scores
+
+    def parts(self, token_scores: Tensor) -> Tensor:
         return token_scores
 
     def total(self, token_scores: Tensor) -> Tensor:
@@ -115,8 +122,8 @@ class AllToAll(MatchingNetwork):
         error = ops.zeros_like(queries[:, 0])
         return part, error, ops.zeros((1, 1, 1), ms.float32), ops.zeros((1, 1, 1), ms.int32)
 
-    def query_part(self, queries: Tensor) -> Tensor:
-        return self.query_part_of(self.tokens(queries))
+    def served_scores(self, queries: Tensor, item_parts: Tensor) -> Tensor:
+        return self.cross(self.query_part_of(self.tokens(queries)), item_parts)
 
     def query_part_of(self, tokens: Tensor) -> Tensor:
         """Tokens (Q, K_u, D), quantized or not -> (Q, K_u, P_t), or their sum (Q, P_t) where that will do."""

@@ -22,18 +22,20 @@ class VectorEncoder(nn.Cell):
 
 
 class CodeEncoder(nn.Cell):
-    """history (B, L) int32 and user feature rows -> term ids (B, K_u) int32 and tokens (B, K_u, d) float32.
+    """history (B, L) int32 and user feature rows -> what a search needs to know of the queries.
 
-    The tokens are the lifted ones without quantization: re-ranking starts from them.
+    Term ids (B, K_u * P) int32 and their weights (B, K_u * P) float32, P probes of a token together, and
+    tokens (B, K_u, d) float32, lifted, without quantization: re-ranking starts from them.
     """
 
     def __init__(self, network: SparCode) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
 
-    def construct(self, history: Tensor, *user_rows: Tensor) -> tuple[Tensor, Tensor]:
-        codes, tokens = self.network.codes(self.network.query_vectors(history, user_rows))
-        return self.network.quantizer.term_ids(codes), self.network.lift(tokens)
+    def construct(self, history: Tensor, *user_rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        queries = self.network.query_vectors(history, user_rows)
+        terms, weights, tokens = self.network.served_terms(queries)
+        return terms, weights, self.network.lift(tokens)
 
 
 class TokenEncoder(nn.Cell):
@@ -136,7 +138,5 @@ class QueryScores(nn.Cell):
     def construct(self, history: Tensor, item_parts: Tensor, *user_rows: Tensor) -> Tensor:
         queries = self.network.query_vectors(history, user_rows)
         if self.quantize:
-            part = self.network.query_part(queries)
-        else:
-            part = self.network.training_parts(queries, False)[0]
-        return self.network.cross(part, item_parts)
+            return self.network.served_scores(queries, item_parts)
+        return self.network.cross(self.network.training_parts(queries, False)[0], item_parts)

@@ -77,8 +77,8 @@ class MatchingNetwork(nn.Cell):
         """
         raise NotImplementedError
 
-    def query_part(self, queries: Tensor) -> Tensor:
-        """Query vectors (Q, d) -> query part as served."""
+    def served_scores(self, queries: Tensor, item_parts: Tensor) -> Tensor:
+        """Query vectors (Q, d), item parts (C, P_i) -> scores (Q, C) as served."""
         raise NotImplementedError
 
     def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ class QuantizerOptions:
     decay: float = 0.99
     epsilon: float = 1e-5
     restart_threshold: float = 0.1
+    probes: int = 1
 
 
 class ProductQuantizer(nn.Cell):
@@ -63,6 +64,7 @@ class ProductQuantizer(nn.Cell):
         self.decay = options.decay
         self.epsilon = options.epsilon
         self.restart_threshold = options.restart_threshold
+        self.probes = options.probes
         self.rows = self.books * self.codebook_size
         zeros = np.zeros((self.rows, self.sub_size), np.float32)
         self.codebooks = Parameter(Tensor(zeros), name="codebooks", requires_grad=False)
@@ -84,12 +86,62 @@ class ProductQuantizer(nn.Cell):
 
         Squared distance without the term |z|^2, which is equal for all codewords: |c|^2 - 2 z.c.
         """
+        nearest = ops.argmin(self._distances(tokens), 2).astype(ms.int32).transpose(1, 0)  # (T, S*M)
+        return nearest.reshape(-1, self.num_tokens, self.num_codebooks)
+
+    def _distances(self, tokens: Tensor) -> Tensor:
+        """Tokens (Q, K_u, D) -> |c|^2 - 2 z.c, (S*M, T, N) for T rows of tokens."""
         parts = tokens.reshape(-1, self.books, self.sub_size).transpose(1, 0, 2)  # (S*M, T, D/M)
         books = self.codebooks.reshape(self.books, self.codebook_size, self.sub_size)
         norms = ops.expand_dims((books * books).sum(-1), 1)  # (S*M, 1, N)
-        distances = norms - 2.0 * ops.bmm(parts, books.transpose(0, 2, 1))  # (S*M, T, N)
-        nearest = ops.argmin(distances, 2).astype(ms.int32).transpose(1, 0)  # (T, S*M)
-        return nearest.reshape(-1, self.num_tokens, self.num_codebooks)
+        return norms - 2.0 * ops.bmm(parts, books.transpose(0, 2, 1))
+
+    def probe(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The P = ``probes`` nearest codes of each token, and how much each counts.
+
+        The weights of a token are the softmax of -d_p / d_1, d_p the squared distance to the p-th nearest
+        code: a token between two codes is shared by them, one that sits on its code stays with it.
+
+        Args:
+            tokens: (Q, K_u, D).
+
+        Returns:
+            codes (Q, K_u, P, M) int32, nearest first, and weights (Q, K_u, P) that add up to 1.
+        """
+        if self.probes == 1:
+            codes = ops.expand_dims(self.assign(tokens), 2)
+            return codes, ops.ones(codes.shape[:3], ms.float32)
+        slots, books, probes = self.num_slots, self.num_codebooks, self.probes
+        nearest, places = ops.topk(-self._distances(tokens), min(probes, self.codebook_size), 2)
+        nearest = nearest.reshape(slots, books, -1, nearest.shape[2])  # (S, M, T, P)
+        places = places.astype(ms.int32).reshape(nearest.shape)
+        best, codes = nearest[:, 0], ops.expand_dims(places[:, 0], -1)  # (S, T, P), (S, T, P, 1)
+        for m in range(1, books):  # the best sums need only the best terms of each codebook
+            best, codes = self._extend(best, codes, nearest[:, m], places[:, m])
+        squares = ops.square(tokens).reshape(-1, slots, self.num_codebooks * self.sub_size).sum(-1)  # (T, S)
+        distances = ops.expand_dims(squares.transpose(1, 0), -1) - best  # (S, T, P)
+        scale = ops.maximum(distances[:, :, :1], ops.full_like(distances[:, :, :1], 1e-12))
+        weights = ops.softmax(-distances / scale, -1).transpose(1, 0, 2)  # (T, S, P)
+        codes = codes.transpose(1, 0, 2, 3)
+        count = codes.shape[2]
+        return (
+            codes.reshape(-1, self.num_tokens, count, books),
+            weights.reshape(-1, self.num_tokens, count),
+        )
+
+    def _extend(self, best: Tensor, codes: Tensor, nearest: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """The best P of all sums of ``best`` (S, T, P) and ``nearest`` (S, T, p), with their codes."""
+        width = nearest.shape[2]
+        sums = (ops.expand_dims(best, 3) + ops.expand_dims(nearest, 2)).reshape(
+            best.shape[0], best.shape[1], -1
+        )
+        found, pairs = ops.topk(sums, min(self.probes, sums.shape[2]), 2)  # (S, T, P)
+        first = ops.floor_divide(pairs, width)
+        chosen = ops.gather_elements(places, 2, pairs - first * width)
+        parts: tuple[Tensor, ...] = ()
+        for m in range(codes.shape[3]):
+            parts = (*parts, ops.gather_elements(codes[:, :, :, m], 2, first))
+        return found, ops.stack((*parts, chosen), -1)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (Q, K_u, M) -> quantized tokens (Q, K_u, D)."""
@@ -100,6 +152,12 @@ class ProductQuantizer(nn.Cell):
     def term_ids(self, codes: Tensor) -> Tensor:
         """Codes (Q, K_u, M) -> term ids (Q, K_u) int32: slot * N**M + code, codebook 0 most significant."""
         return (codes * self.radix).sum(-1).astype(ms.int32) + self.first_terms
+
+    def probe_terms(self, codes: Tensor) -> Tensor:
+        """Codes of probes (Q, K_u, P, M) -> term ids (Q, K_u * P) int32, the probes of a token together."""
+        count = codes.shape[2]
+        terms = self.term_ids(codes.transpose(0, 2, 1, 3).reshape(-1, self.num_tokens, self.num_codebooks))
+        return terms.reshape(-1, count, self.num_tokens).transpose(0, 2, 1).reshape(codes.shape[0], -1)
 
     def construct(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens (Q, K_u, D) -> quantized tokens (Q, K_u, D), codes (Q, K_u, M), squared error (Q,).

@@ -42,15 +42,32 @@ class SparCode(AllToAll):
         part = self.query_part_of(quantized)
         return part, error, ops.stop_gradient(tokens), codes
 
-    def codes(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """Query vectors (Q, d) -> codes (Q, K_u, M) int32 and tokens before quantization (Q, K_u, D)."""
-        tokens = self.tokens(queries)
-        return self.quantizer.assign(tokens), tokens
+    def served_terms(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What an index is asked: P probes for each token.
 
-    def query_part(self, queries: Tensor) -> Tensor:
-        """Query vectors (Q, d) -> query part, from the quantized tokens."""
-        codes, _ = self.codes(queries)
-        return self.query_part_of(self.quantizer.decode(codes))
+        Args:
+            queries: (Q, d).
+
+        Returns:
+            term ids (Q, K_u * P) int32, their weights (Q, K_u * P), tokens before quantization (Q, K_u, D).
+        """
+        tokens = self.tokens(queries)
+        codes, weights = self.quantizer.probe(tokens)
+        return self.quantizer.probe_terms(codes), weights.reshape(weights.shape[0], -1), tokens
+
+    def served_scores(self, queries: Tensor, item_parts: Tensor) -> Tensor:
+        """Scores (Q, C) of what ``served_terms`` names, each probe counted by its weight."""
+        codes, weights = self.quantizer.probe(self.tokens(queries))
+        probes = codes.shape[2]
+        rows = codes.transpose(0, 2, 1, 3).reshape(-1, codes.shape[1], codes.shape[3])  # (Q * P, K_u, M)
+        shares = ops.expand_dims(weights.transpose(0, 2, 1).reshape(rows.shape[0], -1), 2)  # (Q * P, K_u, 1)
+        parts = self.scorer.token_part(self.lift(self.quantizer.decode(rows)))  # (Q * P, K_u, P_t)
+        if self.adds_tokens:
+            added = (parts * shares).sum(1)
+            return self.cross(added.reshape(-1, probes, added.shape[-1]).sum(1), item_parts)
+        scores = self.scorer.cross(parts.reshape(-1, parts.shape[-1]), item_parts)
+        scores = self.score.parts(scores).reshape(rows.shape[0], rows.shape[1], -1)
+        return (scores * shares).sum(1).reshape(-1, probes, scores.shape[-1]).sum(1)
 
     def term_codebooks(self) -> NDArray[np.float32]:
         """What the index needs to know of the tokens, (S, M, N, d): see ``index.codes.tokens_of_terms``."""

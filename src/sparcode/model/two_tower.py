@@ -18,8 +18,8 @@ class TwoTower(MatchingNetwork):
         error = ops.zeros_like(queries[:, 0])
         return queries, error, ops.zeros((1, 1, 1), ms.float32), ops.zeros((1, 1, 1), ms.int32)
 
-    def query_part(self, queries: Tensor) -> Tensor:
-        return queries
+    def served_scores(self, queries: Tensor, item_parts: Tensor) -> Tensor:
+        return self.cross(queries, item_parts)
 
     def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
         return ops.matmul(query_parts, item_parts.transpose(1, 0))

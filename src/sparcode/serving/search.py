@@ -53,6 +53,7 @@ class IndexSearcher:
         result = self._index.search(
             queries.term_ids,
             k,
+            weights=queries.weights,
             exclude=filters.exclude,
             allow=filters.allow,
             mask=filters.mask,

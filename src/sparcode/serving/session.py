@@ -94,12 +94,14 @@ class EncodedQueries:
     """What the encoder makes of B queries.
 
     Attributes:
-        term_ids: (B, K_u) int32; None for two_tower.
+        term_ids: (B, K_u * P) int32, P probes for each token; None for two_tower.
+        weights: (B, K_u * P) float32, how much each term counts; None for two_tower.
         tokens: (B, K_u, d) float32, lifted, without quantization; None for two_tower.
         vectors: (B, d) float32 query vectors; None for sparcode.
     """
 
     term_ids: NDArray[np.int32] | None = None
+    weights: NDArray[np.float32] | None = None
     tokens: NDArray[np.float32] | None = None
     vectors: NDArray[np.float32] | None = None
 
@@ -125,7 +127,7 @@ class EncoderSession:
         """
         outputs = self._graph.run(history, *user_rows)
         if self._is_sparcode:
-            return EncodedQueries(term_ids=outputs[0], tokens=outputs[1])
+            return EncodedQueries(term_ids=outputs[0], weights=outputs[1], tokens=outputs[2])
         return EncodedQueries(vectors=outputs[0])
 
 

@@ -142,7 +142,7 @@ def _encode_live(request: ExportRequest, queries: RealQueries) -> EncodedQueries
         output = cell(*[Tensor(np.ascontiguousarray(array)) for array in arrays])
         outputs.append([part.asnumpy() for part in (output if is_sparcode else (output,))])
     joined = [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
-    return EncodedQueries(joined[0], joined[1]) if is_sparcode else EncodedQueries(vectors=joined[0])
+    return EncodedQueries(*joined) if is_sparcode else EncodedQueries(vectors=joined[0])
 
 
 class _Comparison:
@@ -169,8 +169,11 @@ class _Comparison:
         wrong = int(np.count_nonzero(term_ids != live.term_ids))
         if wrong:
             raise self._differs("term ids", "equal term ids", f"{wrong} of {term_ids.size} that differ")
+        weights = np.concatenate([part.weights for part in parts if part.weights is not None])
         tokens = np.concatenate([part.tokens for part in parts if part.tokens is not None])
-        return self._close("tokens", tokens, live.tokens)
+        return max(
+            self._close("weights of terms", weights, live.weights), self._close("tokens", tokens, live.tokens)
+        )
 
     def tokens(self, live: EncodedQueries) -> tuple[float, float]:
         """Scorer against network, and postings against scorer, for codes of the queries."""
@@ -227,7 +230,7 @@ class _Comparison:
 
     def _search_live(self, queries: RealQueries, live: EncodedQueries, k: int) -> SearchResult:
         if live.term_ids is not None and self._request.index is not None:
-            return self._request.index.search(live.term_ids, k, exclude=queries.seen)
+            return self._request.index.search(live.term_ids, k, live.weights, exclude=queries.seen)
         vectors = np.asarray(live.vectors)
         return DenseIndex(item_vectors(self._request.network)).search(vectors, k, exclude=queries.seen)
 
@@ -239,6 +242,9 @@ class _Comparison:
             raise self._differs("number of recommendations", found, len(answer.items))
         received = np.array([score for _, score in answer.items], np.float32)
         if self._bundle.index is None:  # dot products may differ in the last bit, and near ties change places
+            self._close("scores of recommendations", received, scores[:found])
+            return
+        if self._request.config.index.probes > 1:  # likewise for weights of probes
             self._close("scores of recommendations", received, scores[:found])
             return
         wanted = [self._bundle.item_ids[item - 1] for item in items[:found]]

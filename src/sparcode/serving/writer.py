@@ -195,6 +195,7 @@ def _code_sizes(network: SparCode) -> dict[str, int]:
     size = network.quantizer.codebook_size
     return {
         "num_query_tokens": network.num_tokens,
+        "num_probes": network.quantizer.probes,
         "token_size": network.tower.width,
         "num_slots": slots,
         "num_codebooks": books,
@@ -211,7 +212,8 @@ def _encoder_spec(request: ExportRequest, width: int) -> GraphSpec:
     sizes = _code_sizes(request.network)
     tokens = sizes["num_query_tokens"]
     outputs = (
-        TensorSpec("term_ids", "int32", (None, tokens)),
+        TensorSpec("term_ids", "int32", (None, tokens * sizes["num_probes"])),
+        TensorSpec("weights", "float32", (None, tokens * sizes["num_probes"])),
         TensorSpec("tokens", "float32", (None, tokens, width)),
     )
     return GraphSpec(names.ENCODER_FILE, inputs, outputs)

@@ -75,14 +75,11 @@ class Scores(nn.Cell):
     def construct(self, ids: Tensor, history: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         queries = self.network.query_vectors(history, rows)
         items = self.network.stored_item_part(ids)
-        served, trained = (
-            self.network.query_part(queries),
-            self.network.training_parts(queries, self.quantize),
-        )
+        trained = self.network.training_parts(queries, self.quantize)[0]
         return (
-            self.network.cross(served, items),
-            self.network.aligned(served, items),
-            self.network.cross(trained[0], items),
+            self.network.served_scores(queries, items),
+            self.network.aligned(trained, items),
+            self.network.cross(trained, items),
         )
 
 
@@ -121,7 +118,9 @@ def test_the_score_by_definition(scorer_name: str, shared: bool, signed: bool) -
         "model.quantizer.shared": shared,
     }
     network = spread(make_network("sparcode", **values))
-    terms, tokens = (part.asnumpy() for part in CodeEncoder(network)(*query_inputs()))
+    terms, weights, tokens = (part.asnumpy() for part in CodeEncoder(network)(*query_inputs()))
+    assert (weights == 1).all()
+    assert weights.shape == terms.shape
     assert (terms.shape, terms.dtype, tokens.shape) == ((4, 3), np.int32, (4, 3, 8))
     assert (terms // 16 == (0 if shared else np.arange(3))).all()
     quantized = tokens_of_terms(network.term_codebooks(), terms.ravel())  # (Q * K_u, d)

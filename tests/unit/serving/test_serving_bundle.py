@@ -72,6 +72,7 @@ def test_the_manifest_states_what_the_bundle_is(shared: bool) -> None:
     assert manifest.dataset == {"name": "tiny", "fingerprint": "0" * 64}
     assert manifest.codes == {
         "num_query_tokens": 3,
+        "num_probes": 1,
         "token_size": 8,
         "num_slots": 1 if shared else 3,
         "num_codebooks": 2,
@@ -88,7 +89,7 @@ def test_the_manifest_states_what_the_bundle_is(shared: bool) -> None:
         "user:tags",
         "user:profile",
     ]
-    assert [spec.shape for spec in manifest.encoder.outputs] == [(None, 3), (None, 3, 8)]
+    assert [spec.shape for spec in manifest.encoder.outputs] == [(None, 3), (None, 3), (None, 3, 8)]
     assert [spec.shape for spec in manifest.scorer.inputs] == [
         (None, 8),
         (None,),
@@ -98,6 +99,7 @@ def test_the_manifest_states_what_the_bundle_is(shared: bool) -> None:
     ]
     assert [(spec.name, spec.dtype) for spec in manifest.encoder.outputs] == [
         ("term_ids", "int32"),
+        ("weights", "float32"),
         ("tokens", "float32"),
     ]
 

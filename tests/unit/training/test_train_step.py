@@ -215,5 +215,5 @@ def test_encoded_training_histories_are_what_the_codebooks_are_fitted_on() -> No
     arrays = [dataset.user_arrays[spec.name][first.users] for spec in dataset.user_features]
     (expected,) = encode_queries(TokenEncoder(network), first.history, arrays, 16)
     np.testing.assert_allclose(tokens[:16], expected, rtol=1e-5)
-    _, lifted = encode_queries(CodeEncoder(network), first.history, arrays, 16)
+    _, _, lifted = encode_queries(CodeEncoder(network), first.history, arrays, 16)
     np.testing.assert_allclose(network.lift(Tensor(expected)).asnumpy(), lifted, rtol=1e-4, atol=1e-5)

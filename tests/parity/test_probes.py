@@ -1,0 +1,74 @@
+"""Probes: the nearest codes of a token and their weights, against enumerating every code."""
+
+from __future__ import annotations
+
+import itertools
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+
+from sparcode.index import encode_terms
+from sparcode.model.quantizer import ProductQuantizer, QuantizerOptions
+
+MODES = {"graph": ms.GRAPH_MODE, "pynative": ms.PYNATIVE_MODE}
+Q, K, WIDTH = 7, 3, 2
+
+
+class Probe(nn.Cell):
+    def __init__(self, quantizer: ProductQuantizer) -> None:
+        super().__init__(auto_prefix=False)
+        self.quantizer = quantizer
+
+    def construct(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        codes, weights = self.quantizer.probe(tokens)
+        return codes, weights, self.quantizer.probe_terms(codes)
+
+
+def make_case(slots: int, books: int, size: int, probes: int) -> tuple[ProductQuantizer, np.ndarray]:
+    rng = np.random.default_rng(slots * 100 + books * 10 + probes)
+    quantizer = ProductQuantizer(QuantizerOptions(books, size, books * WIDTH, K, slots, probes=probes))
+    quantizer.codebooks.set_data(Tensor(rng.normal(size=(slots * books * size, WIDTH)).astype(np.float32)))
+    return quantizer, rng.normal(size=(Q, K, books * WIDTH)).astype(np.float32)
+
+
+def slow_probes(quantizer: ProductQuantizer, token: np.ndarray, slot: int) -> list[tuple[float, tuple]]:
+    """(squared distance, code) of every code, nearest first."""
+    words = quantizer.codebook_array()[slot].astype(np.float64)  # (M, N, D/M)
+    books, size = words.shape[:2]
+    return sorted(
+        (float(((np.concatenate([words[m, c] for m, c in enumerate(code)]) - token) ** 2).sum()), code)
+        for code in itertools.product(range(size), repeat=books)
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("slots", "books", "size", "probes"),
+    [(K, 1, 9, 4), (1, 1, 9, 2), (K, 2, 5, 4), (1, 3, 4, 6), (K, 2, 2, 4), (K, 1, 9, 1)],
+)
+def test_probes_are_the_nearest_codes(
+    graph_mode: None, mode: str, slots: int, books: int, size: int, probes: int
+) -> None:
+    ms.set_context(mode=MODES[mode])
+    quantizer, tokens = make_case(slots, books, size, probes)
+    codes, weights, terms = (part.asnumpy() for part in Probe(quantizer)(Tensor(tokens)))
+    assert codes.shape == (Q, K, probes, books)
+    for query, token in np.ndindex(Q, K):
+        nearest = slow_probes(quantizer, tokens[query, token].astype(np.float64), token % slots)[:probes]
+        assert [tuple(code) for code in codes[query, token]] == [code for _, code in nearest]
+        distances = np.array([distance for distance, _ in nearest])
+        raw = np.exp(-(distances - distances[0]) / distances[0])
+        np.testing.assert_allclose(weights[query, token], raw / raw.sum(), rtol=1e-3, atol=1e-6)
+    slot_of = np.repeat(np.arange(K) % slots, probes).reshape(K, probes)
+    np.testing.assert_array_equal(terms, encode_terms(codes, size, slot_of).reshape(Q, -1))
+
+
+def test_the_first_probe_is_the_code_and_a_token_on_its_code_stays_there(graph_mode: None) -> None:
+    quantizer, tokens = make_case(K, 2, 5, 3)
+    codes, _, _ = (part.asnumpy() for part in Probe(quantizer)(Tensor(tokens)))
+    np.testing.assert_array_equal(codes[:, :, 0], quantizer.assign(Tensor(tokens)).asnumpy())
+    exact = quantizer.decode(Tensor(codes[:, :, 0]))
+    _, weights, _ = (part.asnumpy() for part in Probe(quantizer)(exact))
+    assert weights[:, :, 0].min() > 0.99
