@@ -82,7 +82,7 @@ def test_the_encoder_graph_equals_the_cell_at_any_batch_size(case: Exported) -> 
     rows = random_rows(user_specs(case), 9, rng)
     if case.report.manifest.model == "two_tower":
         vectors = VectorEncoder(network)(*tensors(history, *rows)).asnumpy()
-        expected: list[Any] = [None, None, vectors]
+        expected: list[Any] = [None, None, None, vectors]
     else:
         parts = CodeEncoder(network)(*tensors(history, *rows))
         expected = [*(part.asnumpy() for part in parts), None]
