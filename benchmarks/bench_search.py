@@ -38,8 +38,8 @@ from reporting import (
 from search_engines import ENGINES, NEEDS, Point, Workload, make_points, top_k
 
 BATCH = 256
-ROUNDS = 7
-SLOW_QUERIES = 16
+ROUNDS = 5
+SLOW_QUERIES = 8
 TRUTH_QUERIES = 100
 
 

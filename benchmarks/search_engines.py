@@ -150,7 +150,7 @@ def _faiss_index_points(work: Workload, kind: str) -> Iterator[Point]:
     if kind == "flat":
         yield Point("faiss-flat", "exact", "vectors", answer, faiss.omp_set_num_threads, slow=True)
     if kind == "hnsw":
-        for ef in (100, 200, 400, 800, 1600):
+        for ef in (50, 100, 200, 400, 800, 1600):
             index.hnsw.efSearch = ef
             yield Point("faiss-hnsw", f"M=32 ef={ef}", "vectors", answer, faiss.omp_set_num_threads)
     if kind in ("ivf", "ivfpq"):
@@ -178,7 +178,7 @@ def _hnswlib_points(work: Workload) -> Iterator[Point]:
     def answer(rows: slice) -> NDArray:
         return index.knn_query(work.vectors[rows], k=work.k)[0].astype(np.int64)
 
-    for ef in (100, 200, 400, 800, 1600):
+    for ef in (50, 100, 200, 400, 800, 1600):
         index.set_ef(ef)
         yield Point("hnswlib", f"M=32 ef={ef}", "vectors", answer, index.set_num_threads)
 

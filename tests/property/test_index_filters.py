@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from attribute_cases import PREDICATES, Table, tables
 from sparcode.errors import UsageError
+from sparcode.index.bitsets import pack_bits, unpack_bits
 from sparcode.index.filters import FilterCompiler, Predicate, parse_predicate
-from sparcode.index.filters.bitsets import pack_bits, unpack_bits
 from sparcode.index.filters.predicates import normalized
 
 

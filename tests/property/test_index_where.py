@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from attribute_cases import PREDICATES, Table, tables
 from sparcode.errors import UsageError
 from sparcode.index import InvertedIndex, ItemAttributes
+from sparcode.index.bitsets import pack_bits
 from sparcode.index.filters import Number
-from sparcode.index.filters.bitsets import pack_bits
 
 SCORES = st.sampled_from([0.1, 0.25, 0.3, 1.0])
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import UsageError
+from sparcode.index.bitsets import contains
 from sparcode.index.filters import FilterCompiler, Predicate, parse_predicate
-from sparcode.index.live.bits import contains
 from sparcode.serving.bundle import Bundle, open_bundle
 from sparcode.serving.queries import Query, QueryReader, UnknownCounts, permitted_items, right_aligned
 from sparcode.serving.search import Filters, make_searcher

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import UsageError
+from sparcode.index.bitsets import pack_bits
 from sparcode.index.filters.attributes import ItemAttributes
-from sparcode.index.filters.bitsets import pack_bits
 from sparcode.index.filters.columns import Category, MultiCategory, Number
 from sparcode.index.filters.parser import parse_predicate
 from sparcode.index.filters.predicates import (

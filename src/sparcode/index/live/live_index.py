@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import UsageError
+from sparcode.index import bitsets as bits
 from sparcode.index.build.blocks import BlockScorer
 from sparcode.index.filters.attributes import ItemAttributes
 from sparcode.index.filters.compiler import FilterCompiler
 from sparcode.index.inverted_index import InvertedIndex
-from sparcode.index.live import bits
 from sparcode.index.live.delta import score_items
 from sparcode.index.live.merging import compile_merging, merge_postings
 from sparcode.index.live.snapshot import Segment, Snapshot

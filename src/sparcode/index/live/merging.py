@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sparcode.index.live.bits import Bits
+from sparcode.index.bitsets import Bits
 from sparcode.index.postings import Postings
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import UsageError
+from sparcode.index.bitsets import Bits
 from sparcode.index.filters.compiler import FilterCompiler, Where
 from sparcode.index.inverted_index import InvertedIndex, Kernel
-from sparcode.index.live.bits import Bits
 from sparcode.index.live.merging import merge_results
 from sparcode.index.search.queries import IdFilter, make_id_lists
 from sparcode.types import SearchResult

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from sparcode.errors import IndexFormatError, OutputError
+from sparcode.index import bitsets as bits
 from sparcode.index.inverted_index import InvertedIndex
-from sparcode.index.live import bits
 from sparcode.index.live.snapshot import Segment, Snapshot
 from sparcode.index.storage.section_directory import (
     MANIFEST_NAME,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import UsageError
-from sparcode.index.filters.bitsets import unpack_bits
+from sparcode.index.bitsets import unpack_bits
 from sparcode.index.search.queries import IdFilter, IdLists, make_id_lists, make_mask
 from sparcode.types import NO_ITEM, SearchResult
 

@@ -53,5 +53,19 @@ def count(bits: Bits) -> int:
     return int(np.unpackbits(bits.view(np.uint8)).sum(dtype=np.int64))
 
 
+def pack_bits(flags: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """(n,) bool -> (n // 64 + n % 64 > 0,) uint64; bits beyond the last flag are 0."""
+    size = -(-len(flags) // 64) * 8
+    packed = np.zeros(size, dtype=np.uint8)
+    packed[: -(-len(flags) // 8)] = np.packbits(flags, bitorder="little")
+    return packed.view("<u8").astype(np.uint64, copy=False)
+
+
+def unpack_bits(words: NDArray[np.uint64], size: int) -> NDArray[np.bool_]:
+    """The first ``size`` bits of (num_words,) uint64 as (size,) bool."""
+    packed = words.astype("<u8", copy=False).view(np.uint8)
+    return np.unpackbits(packed, bitorder="little", count=size).view(np.bool_)
+
+
 def _bit(item_ids: NDArray[np.int64]) -> Bits:
     return _ONE << (item_ids & 63).astype(np.uint64)
