@@ -5,6 +5,7 @@ import pytest
 
 from sparcode.index import KERNELS, InvertedIndex
 from sparcode.index.search.kernels import _accumulate
+from sparcode.index.search.lists import QueryLists
 from sparcode.index.search.ranges import TABLE_SIZE
 
 INF = float("inf")
@@ -131,7 +132,8 @@ def test_products_that_underflow_are_no_results(kernel: str) -> None:
 
 def test_products_that_underflow_do_not_fill_the_list_of_touched_items() -> None:
     starts, stops = np.zeros((1, 9), dtype=np.int64), np.ones((1, 9), dtype=np.int64)
-    lists = np.array([1], dtype=np.int32), np.array([1e-30], dtype=np.float32), starts, stops
+    items, scores = np.array([1], dtype=np.int32), np.array([1e-30], dtype=np.float32)
+    lists = QueryLists(items, scores, starts, stops).arrays
     weights = np.full(9, 1e-30, dtype=np.float32)
     totals, touched = np.zeros(2, dtype=np.float32), np.zeros(9, dtype=np.int32)
     assert _accumulate(lists, 0, weights, totals, touched) == 0  # more than two would not fit an index

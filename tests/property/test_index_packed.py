@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from sparcode.index import KERNELS, InvertedIndex
 from sparcode.index.packed.checks import check_packed_contents, check_packed_structure
 from sparcode.index.packed.coding import ENCODINGS, Encoding, encode_scores, error_bound, make_steps
-from sparcode.index.packed.gather import gather_lists
+from sparcode.index.packed.gather import gather_lists, split_lists
 from sparcode.index.packed.lists import pack_postings
 from sparcode.index.postings import MAX_ITEM_ID, make_postings
+from sparcode.index.search.kernels import search_rows_term_at_a_time
+from sparcode.index.search.ranges import TABLE_SIZE, search_rows_by_ranges
 
 ENCODING = st.sampled_from(ENCODINGS)
 FLOAT32 = st.floats(
@@ -51,20 +53,70 @@ def test_every_kernel_gives_what_the_oracle_gives_on_the_decoded_lists(
     packed = index.pack(encoding)
     plain = InvertedIndex(packed.postings)
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    shape = (data.draw(st.integers(0, 7)), data.draw(st.integers(1, 5)))
+    shape = (data.draw(st.integers(0, 7)), data.draw(st.integers(0, 5)))
     term_ids = rng.integers(-1, index.num_terms, shape)
     k = data.draw(st.sampled_from([1, 3, 50]))
     options = {
-        "weights": data.draw(st.sampled_from([None, rng.choice([0.0, 0.7, 1.0], shape)])),
+        "weights": data.draw(st.sampled_from([None, rng.choice([0.0, 0.7, 1.0, 1e-38], shape)])),
         "exclude": data.draw(st.sampled_from([None, np.arange(0, index.num_items, 3)])),
+        "allow": data.draw(st.sampled_from([None, np.arange(1, index.num_items, 2)])),
+        "mask": data.draw(st.sampled_from([None, draw_masks(rng, shape[0], index.num_items)])),
         "fill": data.draw(st.booleans()),
     }
-    expected = plain.search(term_ids, k, kernel="oracle", **options)
-    for kernel in KERNELS:
+    assert_equal_search(packed, plain, term_ids, k, **options)
+
+
+def draw_masks(rng: np.random.Generator, num_queries: int, num_items: int) -> NDArray[np.uint64]:
+    return rng.integers(0, 2**64 - 1, (num_queries, num_items // 64 + 1), dtype=np.uint64)
+
+
+def assert_equal_search(
+    packed: InvertedIndex,
+    plain: InvertedIndex,
+    term_ids: NDArray,
+    k: int,
+    reference: str = "oracle",
+    **options,
+) -> None:
+    """Every kernel on packed lists gives what the reference gives on the decoded ones, bit for bit."""
+    expected = plain.search(term_ids, k, kernel=reference, **options)
+    for kernel in set(KERNELS) - ({"oracle"} if reference != "oracle" else set()):
         for num_threads in (1, 3):
             result = packed.search(term_ids, k, kernel=kernel, num_threads=num_threads, **options)
             np.testing.assert_array_equal(result.item_ids, expected.item_ids, err_msg=kernel)
-            np.testing.assert_array_equal(result.scores, expected.scores, err_msg=kernel)
+            np.testing.assert_array_equal(
+                result.scores.view(np.int32), expected.scores.view(np.int32), err_msg=kernel
+            )
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("num_items", [3_260, TABLE_SIZE - 1, TABLE_SIZE, 40_000])
+def test_dense_and_sparse_lists_together_in_one_and_in_many_ranges(
+    encoding: Encoding, num_items: int
+) -> None:
+    """Complete lists, one without its worst item, lists with gaps, a sparse, a short and an empty one."""
+    rng = np.random.default_rng(num_items)
+    shares = [1.0, 1.0, 0.97, 0.5, 0.02, 3 / num_items, 0.0]
+    lists = [np.flatnonzero(rng.random(num_items + 1) < share) for share in shares]
+    lists[1] = np.delete(lists[1], num_items // 2)
+    scores = rng.gamma(2.0, 1.0, sum(map(len, lists))).astype(np.float32) + np.float32(1e-3)
+    index = InvertedIndex.from_postings(
+        np.cumsum([0, *map(len, lists)]), np.concatenate(lists), scores, num_items=num_items
+    )
+    packed = index.pack(encoding)
+    dense = pack_postings(index.postings, encoding).dense
+    assert dense[:2].all()
+    assert not dense[3:].any()
+    term_ids = np.vstack([[0, 4, 1, 2, 3, 5], [5, 4, 6, -1, 4, 4], rng.integers(-1, 7, (4, 6))])
+    plain = InvertedIndex(packed.postings)
+    for k in (1, 100, 3_000):
+        assert_equal_search(packed, plain, term_ids, k, "term_at_a_time")
+    options = {
+        "weights": rng.random(term_ids.shape).astype(np.float32),
+        "exclude": rng.integers(0, num_items, 300),
+        "mask": draw_masks(rng, len(term_ids), num_items),
+    }
+    assert_equal_search(packed, plain, term_ids, 100, "term_at_a_time", **options)
 
 
 @settings(max_examples=150, deadline=None)
@@ -137,13 +189,16 @@ def test_the_smaller_form_is_chosen(encoding: Encoding) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_no_search_compiles_the_decoder(encoding: Encoding, tmp_path: Path) -> None:
-    """Made in memory or opened from files, by the time an index exists its decoder is compiled."""
+    """Made in memory or opened from files, by the time an index exists its decoder is compiled, and what
+    searches plain lists searches these: kernels are not compiled once more for each encoding."""
+    kernels = (gather_lists, split_lists, search_rows_by_ranges, search_rows_term_at_a_time)
     index = InvertedIndex.from_postings([0, 2, 3], [1, 3, 2], [0.5, 1.5, 2.0], num_items=3)
     index.pack(encoding).save(tmp_path)
     opened = InvertedIndex.load(tmp_path)
-    compiled = len(gather_lists.signatures)
+    compiled = [len(kernel.signatures) for kernel in kernels]
     for packed in (opened, index.pack(encoding)):
         packed.search([[0, 1]], 2)
+        packed.search([[0, 1]], 2, kernel="term_at_a_time")
         packed.search(np.array([[0, 1], [1, -1]], dtype=np.int32), 2, num_threads=2)
         packed.posting_list(1)
-    assert len(gather_lists.signatures) == compiled
+    assert [len(kernel.signatures) for kernel in kernels] == compiled

@@ -6,31 +6,15 @@ import numpy as np
 from numba import njit
 
 from sparcode.index.packed.bits import unpack_ids
+from sparcode.index.search.score_codes import decode_scores
 
 _CHUNK = 512
-
-_HALF_SHIFT = np.uint32(13)
-_HALF_SCALE = np.float32(2.0**112)
-
-
-@njit(nogil=True, cache=True)
-def _decode_scores(codes, step, scores, bits):  # type: ignore[no-untyped-def]
-    """``step * code`` for every code; halves as uint16. ``bits`` is the memory of ``scores`` as uint32."""
-    if codes.itemsize == 2:
-        # The bits of a positive half, moved to the places they have in a float32, are the number * 2**-112.
-        for place in range(len(codes)):
-            bits[place] = np.uint32(codes[place]) << _HALF_SHIFT
-        for place in range(len(codes)):
-            scores[place] = (scores[place] * _HALF_SCALE) * step
-    else:
-        for place in range(len(codes)):
-            scores[place] = step * np.float32(codes[place])
 
 
 @njit(nogil=True, cache=True)
 def _decode_chunk(codes, step, first, item_ids, scores, bits):  # type: ignore[no-untyped-def]
     """Decode the codes of consecutive items from ``first`` on; returns the number of postings."""
-    _decode_scores(codes, step, scores, bits)
+    decode_scores(codes, step, scores, bits)
     filled = 0
     for place in range(len(codes)):
         filled += codes[place] != 0
@@ -92,6 +76,34 @@ def gather_lists(lists, term_ids, item_ids, out, starts, stops):  # type: ignore
                     at += _decode_dense(part, steps[term], items, values, bits)
                 else:
                     unpack_ids(ids, id_starts[term], items)
-                    _decode_scores(part, steps[term], values, bits)
+                    decode_scores(part, steps[term], values, bits)
                     at = stop
             stops[query, place] = at
+
+
+@njit(nogil=True, cache=True)
+def split_lists(lists, term_ids, sparse_terms, dense, sizes):  # type: ignore[no-untyped-def]
+    """Tell dense lists, which are read as they are, from those to be decoded.
+
+    Args:
+        lists: as for :func:`gather_lists`.
+        term_ids: (B, K) int64, -1 = no term.
+        sparse_terms: (B, K) int64, written: the term id, -1 where its list is dense.
+        dense: (B, K) int64 first code and (B, K) float32 step, written: of a dense list; -1 and 0 elsewhere.
+        sizes: (B,) int64, written: postings of the sparse lists of each query.
+    """
+    lengths, id_starts, code_starts, steps, _, _ = lists
+    dense_starts, dense_steps = dense
+    for query in range(term_ids.shape[0]):
+        sizes[query] = 0
+        for place in range(term_ids.shape[1]):
+            term = term_ids[query, place]
+            sparse_terms[query, place] = term
+            dense_starts[query, place], dense_steps[query, place] = -1, 0
+            if term < 0 or lengths[term] == 0:
+                continue
+            if id_starts[term] < id_starts[term + 1]:
+                sizes[query] += lengths[term]
+            else:
+                sparse_terms[query, place] = -1
+                dense_starts[query, place], dense_steps[query, place] = code_starts[term], steps[term]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from sparcode.index.packed.bits import count_words, pack_ids
 from sparcode.index.packed.coding import CODE_TYPES, Encoding, encode_scores, make_steps
-from sparcode.index.packed.gather import gather_lists
+from sparcode.index.packed.gather import gather_lists, split_lists
 from sparcode.index.postings import Postings
-from sparcode.index.search.lists import ListScratch, QueryLists
+from sparcode.index.search.lists import NO_DENSE_LISTS, DenseLists, ListScratch, QueryLists
 
 _ENCODE_POSTINGS = 1 << 22
 _BLOCK_POSTINGS = 1 << 16
@@ -80,29 +80,44 @@ class PackedLists:
         arrays = (self.lengths, self.id_starts, self.code_starts, self.steps, self.ids, codes)
         return tuple(_read_only(array) for array in arrays)  # the kernel is compiled for one type of each
 
+    @cached_property
+    def _code_bytes(self) -> NDArray[np.uint8]:
+        return _read_only(self.codes.view(np.uint8))
+
     def blocks(self, term_ids: NDArray[np.int64], scratch: ListScratch) -> Iterator[QueryLists]:
         """See :class:`sparcode.index.search.lists.ListSource`."""
-        sizes = np.where(term_ids < 0, 0, np.diff(self.code_starts)[term_ids]).sum(axis=1)  # (B,)
+        term_ids = _read_only(np.ascontiguousarray(term_ids))
+        terms, firsts = np.empty((2, *term_ids.shape), dtype=np.int64)
+        steps, sizes = np.empty(term_ids.shape, dtype=np.float32), np.empty(len(term_ids), dtype=np.int64)
+        split_lists(self._kernel_arrays, term_ids, terms, (firsts, steps), sizes)
         ends = np.cumsum(sizes)
         row = 0
         while row < len(term_ids):
             done = ends[row] - sizes[row]
             stop = max(row + 1, int(np.searchsorted(ends, done + _BLOCK_POSTINGS, side="right")))
-            yield self.gather(term_ids[row:stop], scratch, int(ends[stop - 1] - done))
+            dense = DenseLists(self._code_bytes, self.codes.itemsize, firsts[row:stop], steps[row:stop])
+            yield self.gather(terms[row:stop], scratch, int(ends[stop - 1] - done), dense)
             row = stop
 
     def compile(self) -> None:
         """Compile the decoder of these lists, or load it from numba's cache, so that no search has to."""
-        self.gather(np.empty((0, 1), dtype=np.int64), ListScratch(), 0)
+        for _ in self.blocks(np.full((1, 1), -1, dtype=np.int64), ListScratch()):
+            pass
 
-    def gather(self, term_ids: NDArray[np.int64], scratch: ListScratch, size: int) -> QueryLists:
-        """Decode the lists of (b, K) terms into scratch memory for ``size`` codes."""
+    def gather(
+        self,
+        term_ids: NDArray[np.int64],
+        scratch: ListScratch,
+        size: int,
+        dense: DenseLists = NO_DENSE_LISTS,
+    ) -> QueryLists:
+        """Decode the lists of (b, K) terms into scratch memory for ``size`` codes, beside ``dense`` ones."""
         scratch.reserve(size)
         term_ids = _read_only(np.ascontiguousarray(term_ids))
         starts, stops = np.empty_like(term_ids), np.empty_like(term_ids)
         out = (scratch.scores, scratch.scores.view(np.uint32))
         gather_lists(self._kernel_arrays, term_ids, scratch.item_ids, out, starts, stops)
-        return QueryLists(_read_only(scratch.item_ids), _read_only(scratch.scores), starts, stops)
+        return QueryLists(_read_only(scratch.item_ids), _read_only(scratch.scores), starts, stops, dense)
 
     def list_lengths(self) -> NDArray[np.int64]:
         """(num_terms,) int64 number of postings of each list."""

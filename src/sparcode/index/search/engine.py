@@ -133,7 +133,7 @@ def _run_ranges(
 ) -> None:
     k = min(out.item_ids.shape[1], workspace.num_items + 1)
     search_rows_by_ranges(
-        (lists.item_ids, lists.scores, lists.starts, lists.stops),
+        lists.arrays,
         _arrays(queries),
         workspace.bitsets,
         workspace.range_memory(lists.starts.shape[1], k),
@@ -146,7 +146,7 @@ def _run_term_at_a_time(
     lists: QueryLists, queries: QueryBatch, first: int, workspace: Workspace, out: SearchResult
 ) -> None:
     search_rows_term_at_a_time(
-        (lists.item_ids, lists.scores, lists.starts, lists.stops),
+        lists.arrays,
         _arrays(queries),
         workspace.accumulator,
         first,

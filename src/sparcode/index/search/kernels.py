@@ -9,22 +9,39 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from sparcode.index.search.score_codes import decode_chunk
+
+_CHUNK = 1 << 11
+
+
+@njit(nogil=True, cache=True)
+def _add(gain, item, totals, touched, count):  # type: ignore[no-untyped-def]
+    """Add to the total of an item; returns the new number of touched items."""
+    if gain > 0:  # a product may underflow to 0, and "total is 0" must mean "not touched"
+        if totals[item] == 0:
+            touched[count] = item
+            count += 1
+        totals[item] += gain
+    return count
+
 
 @njit(nogil=True, cache=True)
 def _accumulate(lists, query, weights, totals, touched):  # type: ignore[no-untyped-def]
     """Add the lists of one query in the order of its terms; returns the number of touched items."""
-    item_ids, scores, starts, stops = lists
+    item_ids, scores, starts, stops, (codes, width, firsts, steps) = lists
+    decoded = np.empty(_CHUNK, dtype=np.float32)
     count = 0
     for place in range(len(weights)):
         weight = weights[place]
         for posting in range(starts[query, place], stops[query, place]):
-            gain = weight * scores[posting]
-            if gain > 0:  # a product may underflow to 0, and "total is 0" must mean "not touched"
-                item = item_ids[posting]
-                if totals[item] == 0:
-                    touched[count] = item
-                    count += 1
-                totals[item] += gain
+            count = _add(weight * scores[posting], item_ids[posting], totals, touched, count)
+        if len(firsts) > 0 and firsts[query, place] >= 0:
+            for first in range(0, len(totals), _CHUNK):
+                part = decoded[: min(_CHUNK, len(totals) - first)]
+                begin = (firsts[query, place] + first) * width
+                decode_chunk(codes[begin : begin + len(part) * width], width, steps[query, place], part)
+                for at in range(len(part)):
+                    count = _add(weight * part[at], first + at, totals, touched, count)
     return count
 
 

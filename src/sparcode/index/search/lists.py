@@ -2,7 +2,9 @@
 
 A kernel reads two flat arrays, ``item_ids`` and ``scores``, and for every place of a query the range
 ``starts .. stops`` of its list in them. It does not care whether the arrays are those of the index or
-scratch memory that lists were decoded into: that is the business of a :class:`ListSource`. A source hands a
+scratch memory that lists were decoded into: that is the business of a :class:`ListSource`. Only lists with a
+code for every item are handed over as they are (:class:`DenseLists`), since kernels add them up faster than
+they can be decoded. A source hands a
 batch over in blocks of consecutive queries, so that scratch memory is as large as one block and still in the
 cache when the kernel reads it.
 """
@@ -19,6 +21,41 @@ from numpy.typing import NDArray
 from sparcode.index.postings import Postings
 
 
+def read_only(values: NDArray) -> NDArray:
+    """A C-contiguous read-only view or copy: kernels are compiled for one type of each argument."""
+    view: NDArray = np.ascontiguousarray(values).view()
+    view.flags.writeable = False
+    return view
+
+
+@dataclass(frozen=True)
+class DenseLists:
+    """Lists of b queries that have a code for each of the items 0 to num_items; code 0 = no posting.
+
+    A score is ``step * code``, rounded to float32.
+
+    Attributes:
+        codes: uint8, read-only: the bytes of the codes, which are uint8, float16 or float32.
+        width: bytes of a code: 1, 2 or 4.
+        firsts: (b, K_u) int64 first code (not byte) of list j of query q, -1 = it is no dense one; or (0, 0):
+            none is.
+        steps: (b, K_u) float32.
+    """
+
+    codes: NDArray[np.uint8]
+    width: int
+    firsts: NDArray[np.int64]
+    steps: NDArray[np.float32]
+
+
+NO_DENSE_LISTS = DenseLists(
+    read_only(np.empty(0, dtype=np.uint8)),
+    1,
+    np.empty((0, 0), dtype=np.int64),
+    np.empty((0, 0), dtype=np.float32),
+)
+
+
 @dataclass(frozen=True)
 class QueryLists:
     """The posting lists of b consecutive queries.
@@ -28,12 +65,21 @@ class QueryLists:
         scores: (n,) float32, read-only, finite and not negative.
         starts: (b, K_u) int64; list j of query q is ``item_ids[starts[q, j]:stops[q, j]]``.
         stops: (b, K_u) int64; equal to ``starts`` where there is no list. Lists may overlap or repeat.
+        dense: lists that are given as codes instead; ``starts`` equals ``stops`` at their places.
     """
 
     item_ids: NDArray[np.int32]
     scores: NDArray[np.float32]
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
+    dense: DenseLists = NO_DENSE_LISTS
+
+    @property
+    def arrays(self) -> tuple:
+        """Everything, as kernels take it."""
+        dense = self.dense
+        codes = dense.codes, dense.width, dense.firsts, dense.steps
+        return self.item_ids, self.scores, self.starts, self.stops, codes
 
 
 class ListScratch:
@@ -90,10 +136,3 @@ class PlainLists:
         stops = self._indptr.take(term_ids + 1)
         np.copyto(stops, starts, where=term_ids < 0)
         yield QueryLists(self._item_ids, self._scores, starts, stops)
-
-
-def read_only(values: NDArray) -> NDArray:
-    """A C-contiguous read-only view or copy: kernels are compiled for one type of each argument."""
-    view: NDArray = np.ascontiguousarray(values).view()
-    view.flags.writeable = False
-    return view

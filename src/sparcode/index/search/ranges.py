@@ -20,6 +20,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from sparcode.index.search.adding import add_narrow
 from sparcode.index.search.selection import (
     bound_of_best,
     item_of,
@@ -90,45 +91,13 @@ def _next_range(item_ids, heads, stops, tails, num_items):  # type: ignore[no-un
 
 
 @njit(nogil=True, cache=True)
-def _run_length(item_ids, start, stop):  # type: ignore[no-untyped-def]
-    """Postings from ``start`` on with consecutive item ids; 0 if there are not many."""
-    size = stop - start
-    gaps = item_ids[stop - 1] - item_ids[start] + 1 - size
-    if gaps == 0:
-        return size
-    if gaps * 32 > size:
-        return 0
-    low, high = start, stop - 1  # low is in the run, high is not
-    while high - low > 1:
-        middle = (low + high) // 2
-        if item_ids[middle] - item_ids[start] == middle - start:
-            low = middle
-        else:
-            high = middle
-    return high - start
-
-
-@njit(nogil=True, cache=True)
-def _add_run(table, slot, scores, start, size, weight):  # type: ignore[no-untyped-def]
-    entries, gains = table[slot : slot + size], scores[start : start + size]
-    for place in range(size):
-        entries[place] += weight * gains[place]
-
-
-@njit(nogil=True, cache=True)
-def _add_narrow(lists, heads, tails, weights, table, first):  # type: ignore[no-untyped-def]
-    item_ids, scores = lists
+def _next_dense_range(item_ids, heads, stops, tails, first, num_items):  # type: ignore[no-untyped-def]
+    """As :func:`_next_range` where a list has a code for every item: ranges as wide as the table."""
+    end = min(first + TABLE_SIZE, num_items + 1)
     for place in range(len(heads)):
-        start, stop, weight = heads[place], tails[place], weights[place]
-        while start < stop:
-            size = _run_length(item_ids, start, stop)
-            if size > 0:
-                _add_run(table, item_ids[start] - first, scores, start, size, weight)
-                start += size
-            else:
-                for posting in range(start, stop):
-                    table[item_ids[posting] - first] += weight * scores[posting]
-                start = stop
+        start = heads[place]
+        tails[place] = _lower_bound(item_ids, start, min(stops[place], start + end - first), end)
+    return first, end
 
 
 @njit(nogil=True, cache=True)
@@ -281,13 +250,13 @@ def _search_wide(lists, places, weights, filters, want, bound, memory, count):  
 
 
 @njit(nogil=True, cache=True)
-def _search_narrow(lists, places, weights, span, filters, want, bound, memory, count):  # type: ignore[no-untyped-def]
+def _search_narrow(lists, places, weights, span, dense, filters, want, bound, memory, count):  # type: ignore[no-untyped-def]
     """Add the candidates of a narrow range to the keys; returns the new number of keys."""
     table, groups, _, _, keys = memory
     first, end = span
     size = end - first
     bits = table.view(np.int32)
-    _add_narrow(lists, places[0], places[1], weights, table, first)
+    add_narrow(lists, places, weights, table, span, dense, groups.view(np.float32))
     _clear_forbidden(table, first, size, filters[0], filters[2])
     if bound == 0:
         bound = _choose_bound(bits, size, want, groups)
@@ -299,18 +268,30 @@ def _search_narrow(lists, places, weights, span, filters, want, bound, memory, c
 @njit(nogil=True, cache=True)
 def _search_query(lists, row, weights, filters, memory, sizes):  # type: ignore[no-untyped-def]
     """Put the keys of the best items of one query at the front of the keys; returns their number."""
-    item_ids, scores, starts, stops = lists
-    (table, groups, hits, totals, keys), places = memory
-    parts, work = (item_ids, scores), (table, groups, hits, totals, keys)
+    item_ids, scores, starts, stops, (codes, width, firsts, steps) = lists
+    work, places = memory
+    keys, parts = work[4], (item_ids, scores)
     k, num_items = sizes
     places[0][:] = starts[row]
-    count, bound = 0, 0  # score bits that a further item must reach; 0 until k results are known
+    is_dense = firsts.size > 0 and firsts[row].max() >= 0
+    here = (firsts[row], steps[row]) if is_dense else (starts[row][:0], weights[:0])
+    dense = codes, width, here[0], here[1]
+    count, bound, end = (
+        0,
+        0,
+        0,
+    )  # bound: score bits that a further item must reach; 0 until k results are known
     while True:
-        first, end = _next_range(item_ids, places[0], stops[row], places[1], num_items)
+        if is_dense:
+            first, end = _next_dense_range(item_ids, places[0], stops[row], places[1], end, num_items)
+        else:
+            first, end = _next_range(item_ids, places[0], stops[row], places[1], num_items)
         if first > num_items:
             return keep_best(keys, count, k)
         if end - first <= TABLE_SIZE:
-            count = _search_narrow(parts, places, weights, (first, end), filters, k, bound, work, count)
+            count = _search_narrow(
+                parts, places, weights, (first, end), dense, filters, k, bound, work, count
+            )
         else:
             count = _search_wide(parts, places, weights, filters, k, bound, work, count)
         places[0][:] = places[1]
