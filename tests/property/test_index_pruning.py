@@ -1,7 +1,7 @@
 """The streaming builder equals a builder that holds the whole score matrix, whatever the block sizes."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -90,6 +90,7 @@ def test_top_l_keeps_the_best_above_the_floor(table: NDArray, blocks: dict, top_
 
 @settings(max_examples=150, deadline=None)
 @given(tables(), BLOCKS, st.floats(0.01, 1.0))
+@example(np.array([[0.1]], np.float32), {"block_terms": 1, "block_items": 1}, 1.0)
 def test_density_shifts_by_the_score_that_the_target_share_exceeds(
     table: NDArray, blocks: dict, density: float
 ) -> None:

@@ -373,6 +373,6 @@ def density_threshold(sample: NDArray[np.float32], density: float, least: float 
     flat = sample.reshape(-1)
     kept = round(density * flat.size)
     if kept >= flat.size:
-        return max(float(np.nextafter(flat.min(), np.float32(-np.inf))), least)
+        return least if np.isfinite(least) else float(np.nextafter(flat.min(), np.float32(-np.inf)))
     flat.partition(flat.size - kept - 1)
     return max(float(flat[flat.size - kept - 1]), least)
