@@ -178,6 +178,7 @@ def main() -> None:
     """Runs all cases."""
     parser = argparse.ArgumentParser(description="Measures the building of indexes.")
     parser.add_argument("--threads", type=int, default=1, help="blocks of codes scored at the same time")
+    parser.add_argument("--cases", choices=["all", "exhaustive", "large"], default="all")
     add_output_options(parser)
     flags = parser.parse_args()
     report: dict[str, Any] = {
@@ -186,12 +187,15 @@ def main() -> None:
         "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "all")),
     }
     size, items, top_l = (48, 600, 100) if flags.small else (256, 3260, 400)
-    rows = exhaustive(size, items, top_l, flags.threads)
-    rows += large(*((64, 20_000, 300) if flags.small else (256, 1_000_000, 20_000)), flags.threads)
-    report["rows"] = rows
+    rows = report["rows"] = []
+    if flags.cases != "large":
+        rows += exhaustive(size, items, top_l, flags.threads)
+        write_report(flags.json, report)
+    if flags.cases != "exhaustive":
+        rows += large(*((64, 20_000, 300) if flags.small else (256, 1_000_000, 20_000)), flags.threads)
     print_table(rows, COLUMNS)
     write_report(flags.json, report)
-    if flags.plot is not None:
+    if flags.plot is not None and flags.cases != "large":
         draw(report, flags.plot)
 
 

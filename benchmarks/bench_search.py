@@ -57,8 +57,7 @@ def main() -> None:
         sizes = [20_000] if arguments.small else arguments.sizes
         workloads = [(f"{size:,} items", lambda size=size: _generated(size, arguments)) for size in sizes]
     for name, make in workloads:
-        report["workloads"].append(_measure(name, make, arguments, report["read_bandwidth_gb_per_s"]))
-        write_report(arguments.json, report)
+        _measure(name, make, arguments, report)
     if arguments.plot:
         from plots import draw_search
 
@@ -103,14 +102,15 @@ def _generated(size: int, arguments: argparse.Namespace) -> tuple[Workload, dict
     return work, {"list_length": arguments.list_length}
 
 
-def _measure(name: str, make: Any, arguments: argparse.Namespace, bandwidth: float) -> dict[str, Any]:
+def _measure(name: str, make: Any, arguments: argparse.Namespace, report: dict[str, Any]) -> None:
+    """Add a workload to the report, which is written after every engine: a long run may be cut short."""
     started = time.perf_counter()
     work, facts = make()
     found = work.search(slice(0, SLOW_QUERIES))
     wanted = np.stack([top_k(scores, work.k) for scores in work.exhaustive(slice(0, SLOW_QUERIES))])
     facts["index_recall"] = _recall(found, wanted)
     lengths = work.index.list_lengths()[work.term_ids].sum(axis=1)
-    floor = float(np.median(lengths)) * 8 / (bandwidth * 1e9) * 1e6
+    floor = float(np.median(lengths)) * 8 / (report["read_bandwidth_gb_per_s"] * 1e9) * 1e6
     result = {
         "name": name,
         "num_items": work.index.num_items,
@@ -129,10 +129,12 @@ def _measure(name: str, make: Any, arguments: argparse.Namespace, bandwidth: flo
     engines = [
         e for e in arguments.engines if _usable(e) and not (large and e not in ("sparcode", "kernels"))
     ]
+    report["workloads"].append(result)
     result["setup_seconds"] = time.perf_counter() - started
     for point in make_points(work, engines):
         rows = _time_point(point, work, truths, arguments.threads)
         result["points"].extend(rows)
+        write_report(arguments.json, report)
         for row in rows:
             print(
                 f"  {row['engine']:<16}{row['setting']:<24} {row['threads']} thread(s)"
@@ -141,7 +143,7 @@ def _measure(name: str, make: Any, arguments: argparse.Namespace, bandwidth: flo
             )
     result["peak_memory_gb"] = peak_memory_gb()
     _print_summary(result)
-    return result
+    write_report(arguments.json, report)
 
 
 def _usable(engine: str) -> bool:

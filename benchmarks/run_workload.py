@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,9 @@ def run_workload(run_dir: Path, two_tower_run: Path, count: int, k: int) -> tupl
             "benchmark needs a sparcode run and a two-tower run",
             received=f"{run.config.model.name} and {rival.config.model.name}",
         )
-    index = assembly.build_run_index(run).index
+    scratch = tempfile.TemporaryDirectory(prefix="sparcode-")
+    atexit.register(scratch.cleanup)  # the index is mapped from its parts
+    index = assembly.build_run_index(run, Path(scratch.name) / "parts").index
     queries = assembly.queries_of(run.config, run.dataset, "test", count)
     term_ids, weights, _ = encode_queries(CodeEncoder(run.network), queries.history, queries.user_rows, count)
     others = assembly.queries_of(rival.config, rival.dataset, "test", count)

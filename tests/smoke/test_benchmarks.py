@@ -1,0 +1,56 @@
+"""The benchmarks run in their small form and report what they are asked for."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def run_small(name: str, tmp_path: Path, *options: str) -> dict[str, Any]:
+    report = tmp_path / "report.json"
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--small", "--json", str(report), *options]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(report.read_text()))
+
+
+def test_building_reports_every_case(tmp_path: Path) -> None:
+    report = run_small("bench_build", tmp_path)
+    assert [row["scorer"] for row in report["rows"][:4]] == ["dot", "low_rank", "gated", "mlp"]
+    assert all(row["of_matmul"] > 0 for row in report["rows"][:4])
+    assert {row["case"] for row in report["rows"][4:]} == {"observed, shortlists", "observed, exhaustive"}
+    assert report["rows"][-1]["postings"] == 300 * 1000
+    assert report["machine"]["processor"]
+    assert report["blas_threads"] == "1"
+
+
+@pytest.mark.slow
+def test_searching_compares_exact_kernels_with_packed_lists_and_exhaustive_scoring(tmp_path: Path) -> None:
+    engines = ("sparcode", "kernels", "exhaustive")
+    report = run_small("bench_search", tmp_path, "--threads", "1", "--engines", *engines)
+    (work,) = report["workloads"]
+    recall = {(row["engine"], row["setting"]): row["recall"] for row in work["points"]}
+    assert recall.pop(("sparcode", "uint8")) >= 0.98
+    assert recall.pop(("exhaustive", "every item, every token")) == work["index_recall"] > 0.95
+    assert set(recall) == {
+        ("sparcode", "float32"),
+        ("sparcode-kernel", "ranges"),
+        ("sparcode-kernel", "term_at_a_time"),
+    }
+    assert set(recall.values()) == {1.0}
+    assert all(row["batch_us"] > 0 and row["single_p50_us"] > 0 for row in work["points"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bench_filter", "bench_format"])
+def test_others_check_what_they_measure(name: str, tmp_path: Path) -> None:
+    report = run_small(name, tmp_path)
+    assert report["machine"]["processor"]
+    assert len(report) > 3
