@@ -28,6 +28,9 @@ FIDELITY_QUERIES = 100
 def run_workload(run_dir: Path, two_tower_run: Path, count: int, k: int) -> tuple[Workload, dict[str, Any]]:
     """The first ``count`` test queries of a sparcode run; seen items are not excluded.
 
+    The lists are plain and every token asks for one code, whatever the run is served with: packed lists are
+    an engine of the benchmark, and the number of lists shall be that of the tokens.
+
     Args:
         run_dir: run directory of a sparcode model.
         two_tower_run: run directory of a two-tower model on the same data set.
@@ -77,4 +80,6 @@ def run_workload(run_dir: Path, two_tower_run: Path, count: int, k: int) -> tupl
 
 
 def _open(run_dir: Path) -> Run:
-    return assembly.open_run(load_config(run_dir / "config.yaml"), run_dir)
+    config = load_config(run_dir / "config.yaml")
+    plain = config.index.model_copy(update={"packing": "none", "probes": 1})
+    return assembly.open_run(config.model_copy(update={"index": plain}), run_dir)
