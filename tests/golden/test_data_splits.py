@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sparcode.config.schema import DataConfig
+from sparcode.config.data_schema import DataConfig
 from sparcode.data.raw import TEST, TRAIN, VALID
 from sparcode.data.splits import SortedRows, split_rows
 from sparcode.errors import ConfigError, DataError

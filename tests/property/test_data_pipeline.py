@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparcode.config.schema import DataConfig
+from sparcode.config.data_schema import DataConfig
 from sparcode.data.filters import in_time_order, k_core
 from sparcode.data.pipeline import build_contents
 from sparcode.data.raw import RawInteractions

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sparcode.config.schema import Config, Section
+from sparcode.config.schema import Config
+from sparcode.config.section import Section
 from sparcode.config.yaml_text import write_value
 
 _COMMENT_COLUMN = 40

@@ -16,7 +16,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from sparcode.config.keys import KeyInfo, iter_keys, section_class
-from sparcode.config.schema import Config, Section
+from sparcode.config.schema import Config
+from sparcode.config.section import Section
 from sparcode.config.yaml_text import Document, read_document, read_value, write_document
 from sparcode.errors import ConfigError, UsageError
 

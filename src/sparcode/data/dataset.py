@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparcode.config.schema import DataConfig
+from sparcode.config.data_schema import DataConfig
 from sparcode.data.interactions import Interactions
 from sparcode.data.known import check_known_counts
 from sparcode.data.pipeline import build_contents

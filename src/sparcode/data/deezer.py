@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute
 from numpy.typing import NDArray
 
-from sparcode.config.schema import DataConfig
+from sparcode.config.data_schema import DataConfig
 from sparcode.data.columns import check_columns
 from sparcode.data.parquet import open_parquet, read_columns
 from sparcode.data.raw import TEST, TRAIN, VALID, RawFeature, RawInteractions

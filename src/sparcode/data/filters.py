@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sparcode.config.schema import DataConfig
+from sparcode.config.data_schema import DataConfig
 from sparcode.data.raw import RawInteractions
 from sparcode.errors import ConfigError, DataError
 

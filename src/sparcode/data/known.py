@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sparcode.config.schema import DataConfig
+from sparcode.config.data_schema import DataConfig
 from sparcode.errors import DataError
 
 KNOWN_COUNTS: dict[tuple[str, str], tuple[int, int, int]] = {

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sparcode.config.schema import DataConfig
+from sparcode.config.data_schema import DataConfig
 from sparcode.data import movielens_metadata
 from sparcode.data.columns import ColumnKind
 from sparcode.data.delimited import Layout, line_of_row, read_delimited

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparcode.config.schema import DataConfig
+from sparcode.config.data_schema import DataConfig
 from sparcode.data.features import encode_features
 from sparcode.data.filters import Rows, select_rows
 from sparcode.data.interactions import Interactions, group_by_user

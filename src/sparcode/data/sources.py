@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sparcode.config.schema import DataConfig
+from sparcode.config.data_schema import DataConfig
 from sparcode.data.deezer import read_deezer
 from sparcode.data.movielens import read_movielens
 from sparcode.data.raw import RawInteractions

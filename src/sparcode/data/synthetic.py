@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sparcode.config.schema import SyntheticConfig
+from sparcode.config.data_schema import SyntheticConfig
 from sparcode.data.raw import RawFeature, RawInteractions
 from sparcode.errors import ConfigError
 

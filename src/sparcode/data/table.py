@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from numpy.typing import NDArray
 
-from sparcode.config.schema import DataConfig, TableConfig
+from sparcode.config.data_schema import DataConfig, TableConfig
 from sparcode.data.columns import ColumnKind, IdColumn
 from sparcode.data.delimited import Layout, line_of_row, read_delimited
 from sparcode.data.parquet import read_parquet

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sparcode.config.schema import DataConfig
+from sparcode.config.data_schema import DataConfig
 from sparcode.data import movielens_metadata
 from sparcode.data.raw import TEST, TRAIN, RawFeature, RawInteractions
 from sparcode.data.text import at_line, parse_id, require_file, split_lines

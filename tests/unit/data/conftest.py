@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sparcode.config.schema import DataConfig
+from sparcode.config.data_schema import DataConfig
 
 MakeConfig = Callable[..., DataConfig]
 
