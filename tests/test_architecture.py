@@ -38,6 +38,7 @@ ALLOWED_ROOMS = {
     "evaluation": _CORE | {"training", "serving"},
     "assembly_index": _CORE | {"environment", "training", "evaluation"},
     "assembly": _CORE | {"environment", "training", "serving", "evaluation", "assembly_index"},
+    "assembly_training": _CORE | {"environment", "training", "evaluation", "assembly"},
 }
 """What each room may import from the package, besides itself."""
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from helpers import ring_config, tiny_config, tiny_dataset
-from sparcode import assembly
+from sparcode import assembly, assembly_training
 from sparcode.config.arguments import TrainArguments
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchOptions, make_batches
@@ -47,7 +47,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(config: Config, run_dir: Path, resume: bool = False) -> None:
-    assembly.train_run(TrainArguments(config, run_dir, resume))
+    assembly_training.train_run(TrainArguments(config, run_dir, resume))
 
 
 def train_and_die(config: Config, run_dir: Path, after_steps: int, resume: bool = False) -> None:
@@ -235,7 +235,7 @@ def trainer(config: Config, run_dir: Path, values: list[float]) -> Trainer:
     parts = TrainerParts(
         network,
         batches,
-        assembly._step_inputs(config, dataset, network, batches),
+        assembly_training.step_inputs(config, dataset, network, batches),
         lambda quantized: {"ndcg@10": next(scripted)},
         lambda: np.repeat([0.0, 100.0, 200.0, 300.0], 3 * 4).reshape(4, 3, 4).astype(np.float32),
         dataset.fingerprint,

@@ -12,7 +12,7 @@ import pytest
 from mindspore import Tensor
 
 from helpers import tiny_config, tiny_dataset
-from sparcode import assembly
+from sparcode import assembly, assembly_training
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchOptions, BatchSource, make_batches
 from sparcode.evaluation.queries import encode_queries
@@ -55,12 +55,12 @@ def make_bench(
     network = build_network(config.model, assembly.data_shape(config, dataset))
     batches = make_batches(dataset, BatchOptions(config.train.batch_size, 6, 6, 0))
     if quantize:
-        tokens = assembly._sample_tokens(config, dataset, network, batches)
+        tokens = assembly_training.sample_tokens(config, dataset, network, batches)
         network.quantizer.fit(tokens, 0)
     optimizer = make_optimizer(network, config)
     step = TrainStep(_loss(config, network, batches, quantize), optimizer, config.train.gradient_clip)
     step.set_train(True)
-    return Bench(network, step, assembly._step_inputs(config, dataset, network, batches), batches)
+    return Bench(network, step, assembly_training.step_inputs(config, dataset, network, batches), batches)
 
 
 def _loss(config: Config, network: Any, batches: BatchSource, quantize: bool) -> TrainingLoss:
@@ -207,7 +207,7 @@ def test_encoded_training_histories_are_what_the_codebooks_are_fitted_on() -> No
     ms.set_seed(1)
     network = build_network(config.model, assembly.data_shape(config, dataset))
     batches = make_batches(dataset, BatchOptions(16, 6, 4, 0))
-    tokens = assembly._sample_tokens(config, dataset, network, batches)
+    tokens = assembly_training.sample_tokens(config, dataset, network, batches)
     assert isinstance(network, SparCode)
     histories = sum(int(batch.history.any(1).sum()) for batch in batches.epoch(0))
     assert tokens.shape == (histories, 3, 4)

@@ -1,0 +1,177 @@
+"""Composition of training: configuration -> data, network, batches, validation, loop."""
+
+from __future__ import annotations
+
+import logging
+
+# sets MindSpore's environment variables: before anything that imports MindSpore
+from sparcode.training import runtime  # isort: skip
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparcode.assembly import data_shape, load_data, queries_of, user_feature_names
+from sparcode.config.arguments import TrainArguments
+from sparcode.config.loader import config_differences, dump_config
+from sparcode.config.schema import Config
+from sparcode.data.batching import BatchOptions, BatchSource, make_batches
+from sparcode.data.dataset import Dataset
+from sparcode.data.samplers import CandidateSampler
+from sparcode.errors import CheckpointError, ConfigError, OutputError
+from sparcode.evaluation.metrics import ranking_metrics
+from sparcode.evaluation.queries import encode_queries
+from sparcode.evaluation.rankers import ExhaustiveRanker
+from sparcode.model.factory import build_network
+from sparcode.model.inference import TokenEncoder
+from sparcode.model.matching import MatchingNetwork
+from sparcode.model.sparcode import SparCode
+from sparcode.training.callbacks import prepare_run_directory
+from sparcode.training.checkpoint import read_checkpoint
+from sparcode.training.loop import Trainer, TrainerParts
+from sparcode.training.step import StepInputs
+
+_LOG = logging.getLogger(__name__)
+
+KMEANS_QUERIES = 20_000
+"""Queries on whose tokens the codebooks are fitted."""
+
+PLACES = ("data.path", "data.dataset_dir")
+"""Keys that say where the data lies; a run may be resumed after it has moved."""
+
+VALIDATION_STREAM = 11
+"""Seed of the sample of validation users, the same for every run so that runs compare."""
+
+
+def train_run(arguments: TrainArguments) -> None:
+    """Train into ``arguments.output_dir``; with ``resume`` continue from its last checkpoint."""
+    config, run_dir = arguments.config, arguments.output_dir
+    runtime.configure(config.device, config.seed)
+    _check_run_directory(arguments)
+    dataset = load_data(config)
+    network = build_network(config.model, data_shape(config, dataset))
+    _LOG.info(
+        "%s on %s: %d users, %d items, %d training interactions, %d weights",
+        config.model.name,
+        dataset.name,
+        dataset.num_users,
+        dataset.num_items,
+        len(dataset.train.items),
+        sum(int(np.prod(parameter.shape)) for parameter in network.trainable_params()),
+    )
+    options = BatchOptions(
+        config.train.batch_size, config.data.max_history, config.train.targets_per_sequence, config.seed
+    )
+    batches = make_batches(dataset, options)
+    parts = TrainerParts(
+        network,
+        batches,
+        step_inputs(config, dataset, network, batches),
+        _Validator(config, dataset, network),
+        lambda: sample_tokens(config, dataset, network, batches),
+        dataset.fingerprint,
+    )
+    if not arguments.resume:
+        (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    state = Trainer(config, parts, run_dir).fit(arguments.resume)
+    _LOG.info(
+        "done: best %s %.4f at epoch %d; run directory %s",
+        config.train.monitor,
+        state.best,
+        state.best_epoch,
+        run_dir,
+    )
+
+
+def _check_run_directory(arguments: TrainArguments) -> None:
+    """A new run wants a directory without one, a resumed run the same configuration.
+
+    Raises:
+        OutputError, CheckpointError
+    """
+    run_dir = arguments.output_dir
+    prepare_run_directory(run_dir)
+    last = run_dir / "checkpoints" / "last.ckpt"
+    if not arguments.resume:
+        if last.exists():
+            raise OutputError(
+                "the run directory already holds a run",
+                where=run_dir,
+                remedy="add --resume, delete it, or choose another --output_dir",
+            )
+        return
+    _, meta = read_checkpoint(last)
+    differing = [
+        key
+        for key in config_differences(Config.model_validate(meta.config, strict=False), arguments.config)
+        if key.startswith(("seed", "model.", "train.", "data.")) and key not in PLACES
+    ]
+    if differing:
+        raise CheckpointError(
+            "the checkpoint was written by another configuration",
+            where=last,
+            received=f"different {', '.join(differing)}",
+            remedy="resume with the configuration of the run (config.yaml beside it)",
+        )
+
+
+def step_inputs(
+    config: Config, dataset: Dataset, network: MatchingNetwork, batches: BatchSource
+) -> StepInputs:
+    """What turns the batches into the tensors of a training step."""
+    counts = np.bincount(dataset.train.items, minlength=dataset.num_items + 1)
+    layers = network.encoder.noise_layers
+    noise = (layers, batches.rows_per_batch, config.data.max_history, config.model.embedding_size)
+    has_codes = isinstance(network, SparCode)
+    return StepInputs(
+        config.seed,
+        CandidateSampler(config.train.loss, counts),
+        noise,
+        network.quantizer.rows if has_codes else 0,
+        network.num_tokens // network.quantizer.num_slots if has_codes else 1,
+        [np.asarray(dataset.user_arrays[name]) for name in user_feature_names(config, dataset)],
+    )
+
+
+class _Validator:
+    """Full ranking of the validation split by the network, in the phase the training is in."""
+
+    def __init__(self, config: Config, dataset: Dataset, network: MatchingNetwork) -> None:
+        self._config, self._dataset, self._network = config, dataset, network
+        self._queries = queries_of(config, dataset, "valid", config.train.validation_users, VALIDATION_STREAM)
+        if not len(self._queries):
+            raise ConfigError(
+                "no user has a validation target",
+                where="data.protocol",
+                remedy="choose a protocol or ratio that leaves validation targets",
+            )
+        monitored = int(config.train.monitor.split("@")[1])
+        self._ks = sorted({*config.eval.ks, monitored})
+        self._rankers: dict[bool, ExhaustiveRanker] = {}
+
+    def __call__(self, quantized: bool) -> dict[str, float]:
+        if quantized not in self._rankers:
+            self._rankers[quantized] = ExhaustiveRanker(self._network, self._dataset.num_items, quantized)
+        ranker = self._rankers[quantized]
+        ranker.refresh()
+        result = ranker.rank(self._queries, max(self._ks), exclude_seen=True)
+        return ranking_metrics(
+            result.item_ids, self._queries.target_indptr, self._queries.target_items, self._ks
+        )
+
+
+def sample_tokens(
+    config: Config, dataset: Dataset, network: MatchingNetwork, batches: BatchSource
+) -> NDArray[np.float32]:
+    """Tokens (Q, K_u, D) of histories from the first training batches."""
+    cell = TokenEncoder(network)
+    names = user_feature_names(config, dataset)
+    pieces: list[NDArray[np.float32]] = []
+    wanted = KMEANS_QUERIES
+    for batch in batches.epoch(0):
+        real = np.unique(batch.query_index[batch.weights > 0] // batch.history.shape[1])
+        rows = [np.asarray(dataset.user_arrays[name][batch.users[real]]) for name in names]
+        pieces.extend(encode_queries(cell, batch.history[real], rows, config.train.batch_size))
+        wanted -= len(pieces[-1])
+        if wanted <= 0:
+            break
+    return np.concatenate(pieces)
