@@ -26,6 +26,8 @@ SPLITS = ("valid", "test")
 RETRIEVERS = {
     "sparcode": ("index", "exact", "popularity"),
     "two_tower": ("exact", "hnsw", "ivf", "popularity"),
+    "max_sim": ("exact", "popularity"),
+    "mol": ("exact", "popularity"),
     "all_to_all": ("exact", "popularity"),
 }
 """Retrievers that can serve a model, the default first. An ANN index (hnsw, ivf) needs dot products, the

@@ -17,6 +17,10 @@ MAX_NUM_TERMS = 2**24
 """Largest accepted number of posting lists (16.8 million)."""
 
 
+MAX_LOGITS = 256
+"""Most component products of a pair: each is a plane of queries x items in memory."""
+
+
 class DeviceConfig(Section):
     """Where and how MindSpore runs."""
 
@@ -69,12 +73,27 @@ class ScorerConfig(Section):
     num_heads: Positive = Field(2, description="attention heads (attention)")
 
 
+class MixtureConfig(Section):
+    """Mixture of logits (mol)."""
+
+    item_components: Positive = Field(
+        2, description="components of an item; those of a query are model.num_query_tokens"
+    )
+    component_size: Positive = Field(32, description="width of a component")
+    gate_size: Positive = Field(16, description="hidden width of the networks that weigh component products")
+    temperature: Rate = Field(0.05, description="cosines of components are divided by this")
+
+
 class ModelConfig(Section):
     """Network: shared encoder and item tower, and the similarity that tells the models apart."""
 
-    name: Literal["sparcode", "two_tower", "all_to_all"] = Field("sparcode", description="similarity")
+    name: Literal["sparcode", "two_tower", "max_sim", "mol", "all_to_all"] = Field(
+        "sparcode", description="similarity"
+    )
     embedding_size: Positive = Field(64, description="width of item embeddings and query vectors")
-    num_query_tokens: Positive = Field(16, description="K_u, tokens per query = posting lists per query")
+    num_query_tokens: Positive = Field(
+        16, description="K_u, tokens per query = posting lists; query vectors (max_sim), components (mol)"
+    )
     token_size: Positive = Field(4, description="D, width of a token")
     signed_scores: bool = Field(
         True, description="token scores add up with their sign; false = relu(E + b), as in the paper"
@@ -90,6 +109,7 @@ class ModelConfig(Section):
     encoder: EncoderConfig = Field(default_factory=EncoderConfig, description="query encoder")
     quantizer: QuantizerConfig = Field(default_factory=QuantizerConfig, description="code assignment")
     scorer: ScorerConfig = Field(default_factory=ScorerConfig, description="interaction scorer")
+    mixture: MixtureConfig = Field(default_factory=MixtureConfig, description="mixture of logits")
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
@@ -98,12 +118,19 @@ class ModelConfig(Section):
                 f"model.embedding_size ({self.embedding_size}) must be divisible by "
                 f"model.encoder.num_heads ({self.encoder.num_heads})"
             )
-        if self.sparsity_weight > 0 and (self.name == "two_tower" or self.signed_scores):
+        has_scorer = self.name in ("sparcode", "all_to_all")
+        if self.sparsity_weight > 0 and (not has_scorer or self.signed_scores):
             raise ValueError(
-                "model.sparsity_weight has no meaning for model.name two_tower and for model.signed_scores: "
-                "set it to 0"
+                f"model.sparsity_weight has no meaning for model.name {self.name} with model.signed_scores "
+                f"{str(self.signed_scores).lower()}: set it to 0"
             )
-        if self.name == "two_tower":
+        if self.name == "mol" and self.num_query_tokens * self.mixture.item_components > MAX_LOGITS:
+            raise ValueError(
+                f"model.num_query_tokens * model.mixture.item_components is "
+                f"{self.num_query_tokens * self.mixture.item_components}, more than {MAX_LOGITS} logits of "
+                "every pair"
+            )
+        if not has_scorer:
             return self
         if self.scorer.name == "attention" and self.scorer.hidden_size % self.scorer.num_heads:
             raise ValueError(

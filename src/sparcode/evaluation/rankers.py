@@ -42,7 +42,7 @@ class ExhaustiveRanker:
     """Scores every item with the network itself.
 
     Args:
-        network: any of the three models.
+        network: of any model.
         num_items: catalogue size.
         quantize: False ranks a sparcode model by its unquantized tokens.
     """

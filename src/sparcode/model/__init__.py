@@ -1,1 +1,1 @@
-"""Networks: query encoders, tokenizer, quantizer, item tower, interaction scorers and the three models."""
+"""Networks: query encoders, tokenizer, quantizer, item tower, interaction scorers and the models."""

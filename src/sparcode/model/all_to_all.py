@@ -117,13 +117,8 @@ class AllToAll(MatchingNetwork):
         """Query vectors (Q, d) -> tokens (Q, K_u, D) before any quantization."""
         return self.tokenizer(queries)
 
-    def training_parts(self, queries: Tensor, quantize: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        part = self.query_part_of(self.tokens(queries))
-        error = ops.zeros_like(queries[:, 0])
-        return part, error, ops.zeros((1, 1, 1), ms.float32), ops.zeros((1, 1, 1), ms.int32)
-
-    def served_scores(self, queries: Tensor, item_parts: Tensor) -> Tensor:
-        return self.cross(self.query_part_of(self.tokens(queries)), item_parts)
+    def query_part(self, queries: Tensor) -> Tensor:
+        return self.query_part_of(self.tokens(queries))
 
     def query_part_of(self, tokens: Tensor) -> Tensor:
         """Tokens (Q, K_u, D), quantized or not -> (Q, K_u, P_t), or their sum (Q, P_t) where that will do."""

@@ -25,7 +25,7 @@ class ItemPartTable:
     """Item parts of the whole catalogue, computed in blocks: row i is item i, padded to full blocks.
 
     Args:
-        network: any of the three models.
+        network: of any model.
         num_items: catalogue size I.
     """
 
@@ -146,7 +146,7 @@ class ExhaustiveScorer:
     """Model scores of queries against every item, by the network itself.
 
     Args:
-        network: any of the three models.
+        network: of any model.
         num_items: catalogue size I.
         batch_size: queries scored at once; smaller batches are padded to it.
         quantize: False scores a sparcode model with unquantized tokens.

@@ -27,6 +27,8 @@ from sparcode.model.interaction import (
 )
 from sparcode.model.item_tower import ItemTower
 from sparcode.model.matching import MatchingNetwork
+from sparcode.model.max_sim import MaxSim
+from sparcode.model.mixture_of_logits import MixtureOfLogits, MixtureSizes
 from sparcode.model.quantizer import ProductQuantizer, QuantizerOptions
 from sparcode.model.sparcode import SparCode
 from sparcode.model.tokenizer import Tokenizer, TokenLift
@@ -63,6 +65,10 @@ def build_network(config: ModelConfig, shape: DataShape) -> MatchingNetwork:
     store = FeatureStore(shape.item_features, shape.item_arrays)
     if config.name == "two_tower":
         return TwoTower(encoder, tower, store)
+    if config.name == "max_sim":
+        return MaxSim(encoder, tower, store, config.num_query_tokens)
+    if config.name == "mol":
+        return MixtureOfLogits(encoder, tower, store, _mixture_sizes(config))
     shared = config.quantizer.shared
     sizes = (width, config.num_query_tokens, config.token_size, shared)
     tokens = Tokens(Tokenizer(*sizes), TokenLift(*sizes))
@@ -71,6 +77,17 @@ def build_network(config: ModelConfig, shape: DataShape) -> MatchingNetwork:
     if config.name == "all_to_all":
         return AllToAll(encoder, tower, store, tokens, scorer, score)
     return SparCode(encoder, tower, store, tokens, scorer, score, _quantizer(config))
+
+
+def _mixture_sizes(config: ModelConfig) -> MixtureSizes:
+    mixture = config.mixture
+    return MixtureSizes(
+        query_components=config.num_query_tokens,
+        item_components=mixture.item_components,
+        component_size=mixture.component_size,
+        gate_size=mixture.gate_size,
+        temperature=mixture.temperature,
+    )
 
 
 def _quantizer(config: ModelConfig) -> ProductQuantizer:

@@ -15,6 +15,9 @@ NEGATIVE = -1e9
 
 NOISE_LEVELS = 256
 
+COPY_NOISE = 0.5
+"""Spread of a copied projection around the common one, relative to the size of its entries."""
+
 
 def embedding_table(rows: int, width: int, name: str, std: float | None = None) -> Parameter:
     """Return a trainable (rows, width) float32 table drawn from N(0, std), std = 1/sqrt(width) by default."""
@@ -69,6 +72,16 @@ def subspace(width: int, size: int) -> NDArray[np.float32]:
     tall = max(width, size), min(width, size)
     basis = np.linalg.qr(np.random.default_rng(0x5C0DE).normal(size=tall))[0]
     return np.ascontiguousarray(basis.T if width >= size else basis, np.float32)
+
+
+def noisy_copies(common: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """(count * rows, width) float32: copies of ``common`` (rows, width), one below the other, each with noise
+    of its own of half the size of a unit row's entries. Projections that start so compare queries and items
+    from the first step, and differ enough to grow apart."""
+    copies = np.tile(common, (count, 1))
+    noise = Normal(COPY_NOISE * common.shape[1] ** -0.5)
+    drawn: NDArray[np.float32] = initializer(noise, copies.shape, ms.float32).init_data().asnumpy()
+    return copies + drawn
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ class TrainingLoss(nn.Cell):
     """Network, softmax loss and commitment loss of one training step.
 
     Args:
-        network: any of the three models.
+        network: of any model.
         weights: of the parts of the loss.
         quantize: whether tokens are quantized in this phase of the training.
         every_position: whether queries stand at given positions of the histories (ordered data).

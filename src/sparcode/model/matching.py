@@ -1,9 +1,9 @@
-"""Base of the three models: one encoder, one item tower, and a similarity that tells the models apart."""
+"""Base of all models: one encoder, one item tower, and a similarity that tells the models apart."""
 
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import Tensor, nn
+from mindspore import Tensor, nn, ops
 
 from sparcode.model.encoders import QueryEncoder
 from sparcode.model.features import FeatureStore
@@ -68,6 +68,10 @@ class MatchingNetwork(nn.Cell):
 
     # ---- similarity
 
+    def query_part(self, queries: Tensor) -> Tensor:
+        """Query vectors (Q, d), not quantized -> query part, Q rows."""
+        raise NotImplementedError
+
     def training_parts(self, queries: Tensor, quantize: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Query vectors (Q, d) -> what a training step needs of them.
 
@@ -75,11 +79,13 @@ class MatchingNetwork(nn.Cell):
             query part, squared quantization error (Q,), tokens (Q, K_u, D), codes (Q, K_u, M). Models
             without a quantizer return zeros for the error and placeholders of one element for the others.
         """
-        raise NotImplementedError
+        error = ops.zeros_like(queries[:, 0])
+        placeholders = ops.zeros((1, 1, 1), ms.float32), ops.zeros((1, 1, 1), ms.int32)
+        return self.query_part(queries), error, placeholders[0], placeholders[1]
 
     def served_scores(self, queries: Tensor, item_parts: Tensor) -> Tensor:
         """Query vectors (Q, d), item parts (C, P_i) -> scores (Q, C) as served."""
-        raise NotImplementedError
+        return self.cross(self.query_part(queries), item_parts)
 
     def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
         """Every query against every item: -> scores (Q, C)."""

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
-from mindspore.common.initializer import Normal, initializer
 from numpy.typing import NDArray
 
-from sparcode.model.layers import subspace
-
-TOKEN_NOISE = 0.5
-"""Spread of a shared token's projection around the common one, relative to the size of its entries."""
+from sparcode.model.layers import noisy_copies, subspace
 
 
 def _holds_all(width: int, num_tokens: int, token_size: int, shared: bool) -> bool:
@@ -43,9 +38,7 @@ class Tokenizer(nn.Cell):
         start = subspace(width, num_tokens * token_size)
         if shared:
             self.norm = nn.LayerNorm((token_size,), epsilon=1e-6)
-            common = np.tile(subspace(width, token_size), (num_tokens, 1))
-            noise = Normal(TOKEN_NOISE * width**-0.5)
-            start = common + initializer(noise, common.shape, ms.float32).init_data().asnumpy()
+            start = noisy_copies(subspace(width, token_size), num_tokens)
         trained = not _holds_all(width, num_tokens, token_size, shared)
         self.project = Parameter(Tensor(start.T.copy()), name="project", requires_grad=trained)
 

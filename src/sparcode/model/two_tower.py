@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mindspore as ms
 from mindspore import Tensor, ops
 
 from sparcode.model.matching import MatchingNetwork
@@ -14,12 +13,8 @@ class TwoTower(MatchingNetwork):
     def item_part(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
         return self.tower.vectors(ids, feature_rows)
 
-    def training_parts(self, queries: Tensor, quantize: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        error = ops.zeros_like(queries[:, 0])
-        return queries, error, ops.zeros((1, 1, 1), ms.float32), ops.zeros((1, 1, 1), ms.int32)
-
-    def served_scores(self, queries: Tensor, item_parts: Tensor) -> Tensor:
-        return self.cross(queries, item_parts)
+    def query_part(self, queries: Tensor) -> Tensor:
+        return queries
 
     def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
         return ops.matmul(query_parts, item_parts.transpose(1, 0))

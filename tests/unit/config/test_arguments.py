@@ -142,7 +142,13 @@ def test_eval_refuses_a_directory_without_a_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("model", "default", "refused"),
-    [("sparcode", "index", "hnsw"), ("two_tower", "exact", "index"), ("all_to_all", "exact", "ivf")],
+    [
+        ("sparcode", "index", "hnsw"),
+        ("two_tower", "exact", "index"),
+        ("max_sim", "exact", "index"),
+        ("mol", "exact", "hnsw"),
+        ("all_to_all", "exact", "ivf"),
+    ],
 )
 def test_the_retriever_must_suit_the_model(tmp_path: Path, model: str, default: str, refused: str) -> None:
     write(tmp_path / "config.yaml", f"model: {{name: {model}}}\n")

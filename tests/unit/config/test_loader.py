@@ -94,7 +94,10 @@ def test_cut_offs_may_be_a_yaml_list(write) -> None:
         ("eval:\n  exclude_seen: 1\n", ["eval.exclude_seen", "true | false", "received 1"]),
         ("eval:\n  exclude_seen: yes\n", ["eval.exclude_seen", "true | false", "'yes'"]),
         ("model:\n  score_bias: .nan\n", ["model.score_bias", "number", "nan"]),
-        ("model:\n  name: towers\n", ["model.name", "sparcode | two_tower | all_to_all", "'towers'"]),
+        (
+            "model:\n  name: towers\n",
+            ["model.name", "sparcode | two_tower | max_sim | mol | all_to_all", "'towers'"],
+        ),
         ("data:\n  valid_ratio: 1.0\n", ["data.valid_ratio", "number in [0, 1)", "1.0"]),
         ("eval:\n  ks: [10, -1]\n", ["eval.ks[1]", "list of integer > 0", "-1"]),
         ("eval:\n  ks: []\n", ["eval.ks", "not empty"]),
@@ -170,6 +173,7 @@ def test_further_faults_are_named(write) -> None:
         ),
         (["data.valid_ratio=0.5", "data.test_ratio=0.5"], "data.valid_ratio + data.test_ratio"),
         (["model.scorer.name=attention", "model.scorer.num_heads=3"], "model.scorer.num_heads"),
+        (["model.name=mol", "model.mixture.item_components=17"], "model.mixture.item_components is 272"),
     ],
 )
 def test_impossible_combinations_are_refused_naming_where_they_were_set(
@@ -301,7 +305,10 @@ def test_round_trip(tmp_path_factory, name, path, rate, ks, seed, flag) -> None:
     assert config_differences(load_config(file), config) == []
 
 
-@pytest.mark.parametrize("model", ["name: two_tower\n  signed_scores: false", "name: sparcode"])
+@pytest.mark.parametrize(
+    "model",
+    ["name: two_tower\n  signed_scores: false", "name: mol\n  signed_scores: false", "name: sparcode"],
+)
 def test_sparsity_belongs_to_sparse_scores(tmp_path, model):
     path = tmp_path / "c.yaml"
     path.write_text(f"model:\n  {model}\n  sparsity_weight: 0.5\n")

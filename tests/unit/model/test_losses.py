@@ -116,7 +116,7 @@ def all_item_scores(loss: TrainingLoss, batch: list[Tensor]) -> np.ndarray:
     return network.cross(part, items).asnumpy().astype(np.float64)
 
 
-@pytest.mark.parametrize("name", ["two_tower", "all_to_all", "sparcode"])
+@pytest.mark.parametrize("name", ["two_tower", "max_sim", "mol", "all_to_all", "sparcode"])
 def test_full_negatives_are_the_exact_cross_entropy(name: str) -> None:
     loss = make_loss(name)
     counts = np.ones(31, np.int64)

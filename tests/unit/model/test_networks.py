@@ -21,7 +21,7 @@ from sparcode.model.inference import (
     VectorItemScorer,
 )
 
-MODELS = ["two_tower", "all_to_all", "sparcode"]
+MODELS = ["two_tower", "max_sim", "mol", "all_to_all", "sparcode"]
 DATASET = tiny_dataset()
 IDS = np.array([3, 30, 7, 1], np.int32)
 

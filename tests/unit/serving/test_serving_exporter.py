@@ -153,9 +153,10 @@ def test_ids_that_do_not_lead_back_to_the_items_are_noticed(
         export_bundle(with_output(exported(Case()).request, tmp_path / "bundle"))
 
 
-def test_an_all_to_all_model_is_refused(tmp_path: Path) -> None:
-    request = make_request(Case(model="all_to_all"), tmp_path / "bundle")
-    with pytest.raises(UsageError, match="all_to_all model cannot be retrieved from"):
+@pytest.mark.parametrize("model", ["all_to_all", "max_sim", "mol"])
+def test_a_model_without_index_or_vectors_is_refused(tmp_path: Path, model: str) -> None:
+    request = make_request(Case(model=model), tmp_path / "bundle")
+    with pytest.raises(UsageError, match=f"a {model} model cannot be retrieved from"):
         export_bundle(request)
 
 

@@ -1,0 +1,55 @@
+"""Late interaction of several query vectors with one item vector: the best of them decides."""
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, ops
+
+from sparcode.model.encoders import QueryEncoder
+from sparcode.model.features import FeatureStore
+from sparcode.model.item_tower import ItemTower
+from sparcode.model.layers import noisy_copies
+from sparcode.model.matching import MatchingNetwork
+
+
+class MaxSim(MatchingNetwork):
+    """score(q, i) = max_k <z_k, v_i>, with K_u query vectors z_k = A_k q of full width.
+
+    The rule by which MIND (Li et al., CIKM 2019) and ComiRec serve queries of several interests, and the
+    MaxSim of ColBERT (Khattab and Zaharia, SIGIR 2020) for documents of one vector: ColBERT sums the maxima
+    over the tokens of the query because a text match has to cover all of them, whereas an item need only
+    suit one interest of a user. A sum over k would also be no more than a two-tower: sum_k <z_k, v> =
+    <sum_k z_k, v>.
+
+    Args:
+        encoder, tower, store: as in MatchingNetwork.
+        num_vectors: K_u.
+    """
+
+    def __init__(
+        self, encoder: QueryEncoder, tower: ItemTower, store: FeatureStore, num_vectors: int
+    ) -> None:
+        super().__init__(encoder, tower, store)
+        self.num_vectors = num_vectors
+        start = noisy_copies(np.eye(tower.width, dtype=np.float32), num_vectors)  # (K_u * d, d)
+        self.project = Parameter(Tensor(np.ascontiguousarray(start.T), ms.float32), name="project")
+
+    def item_part(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
+        return self.tower.vectors(ids, feature_rows)
+
+    def query_part(self, queries: Tensor) -> Tensor:
+        """(Q, d) -> (Q, K_u, d)."""
+        return ops.matmul(queries, self.project).reshape(-1, self.num_vectors, queries.shape[1])
+
+    def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        items = item_parts.transpose(1, 0)
+        # one (Q, C) plane for each k: a maximum over an axis of (Q, K_u, C) is slower, forward and backward
+        vectors = ops.unstack(query_parts, axis=1)
+        best = ops.matmul(vectors[0], items)
+        for number in range(1, self.num_vectors):
+            best = ops.maximum(best, ops.matmul(vectors[number], items))
+        return best
+
+    def aligned(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        return ops.amax((query_parts * ops.expand_dims(item_parts, 1)).sum(-1), 1)

@@ -1,0 +1,119 @@
+"""Mixture of logits: dot products of components, weighted by a gate that sees the pair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mindspore import Parameter, Tensor, nn, ops
+
+from sparcode.model.encoders import QueryEncoder
+from sparcode.model.features import FeatureStore
+from sparcode.model.item_tower import ItemTower
+from sparcode.model.layers import MLP, noisy_copies, subspace
+from sparcode.model.matching import MatchingNetwork
+
+TINY = 1e-6
+"""Added to squared lengths before the root: a component of length zero has a finite gradient."""
+
+
+@dataclass(frozen=True)
+class MixtureSizes:
+    """Sizes of a mixture of logits.
+
+    Attributes:
+        query_components: K_u.
+        item_components: K_x.
+        component_size: width D of a component.
+        gate_size: hidden width of the three gate networks.
+        temperature: cosines of components are divided by it.
+    """
+
+    query_components: int
+    item_components: int
+    component_size: int
+    gate_size: int
+    temperature: float
+
+
+class MixtureOfLogits(MatchingNetwork):
+    """score(q, i) = sum_p pi_p(q, i) l_p, with l_p = <f_a, g_b> / temperature, p = (a, b).
+
+    K_u query components f_a and K_x item components g_b of unit length make P = K_u * K_x logits. Their
+    weights are pi = softmax(silu(u(q) * w(i) + h(l))), with a network of one hidden layer for each of
+    u, w and h. Zhai et al., "Revisiting Neural Retrieval on Accelerators", KDD 2023; Ding and Zhai,
+    "Retrieval with Learned Similarities" (RAILS), WWW 2025, without their regularisation of the gate.
+
+    Everything that is computed for a pair lies in planes (P, pairs), one pair a column: component products
+    and both layers of h are matrix products over long rows, and the softmax adds up rows.
+
+    Query part (Q, K_u * D + P): components / temperature, then u. Item part (C, K_x * D + P) likewise.
+
+    Args:
+        encoder, tower, store: as in MatchingNetwork.
+        sizes: see MixtureSizes.
+    """
+
+    def __init__(
+        self, encoder: QueryEncoder, tower: ItemTower, store: FeatureStore, sizes: MixtureSizes
+    ) -> None:
+        super().__init__(encoder, tower, store)
+        self.sizes = sizes
+        self.width = tower.width
+        self.item_size = tower.num_item_tokens * tower.width
+        self.query_width = sizes.query_components * sizes.component_size
+        self.item_width = sizes.item_components * sizes.component_size
+        self.num_logits = sizes.query_components * sizes.item_components
+        common = subspace(tower.width, sizes.component_size)
+        self.query_project = Parameter(
+            Tensor(noisy_copies(common, sizes.query_components).T.copy()), name="query_project"
+        )
+        self.item_project = Parameter(
+            Tensor(noisy_copies(common, sizes.item_components).T.copy()), name="item_project"
+        )
+        self.query_gate = MLP([tower.width, sizes.gate_size, self.num_logits])
+        self.item_gate = MLP([self.item_size, sizes.gate_size, self.num_logits])
+        self.pair_hidden = nn.Dense(self.num_logits, sizes.gate_size)
+        self.pair_output = nn.Dense(sizes.gate_size, self.num_logits)
+
+    def item_part(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
+        tokens = self.tower(ids, feature_rows)  # (C, K_i, d)
+        components = ops.matmul(tokens.sum(1), self.item_project)
+        gate = self.item_gate(tokens.reshape(-1, self.item_size))
+        return ops.concat((self._unit(components), gate), 1)
+
+    def query_part(self, queries: Tensor) -> Tensor:
+        components = self._unit(ops.matmul(queries, self.query_project)) / self.sizes.temperature
+        return ops.concat((components, self.query_gate(queries)), 1)
+
+    def _unit(self, components: Tensor) -> Tensor:
+        """(N, K * D) -> the same with K components of length one each."""
+        rows = components.reshape(-1, self.sizes.component_size)
+        return (rows * ops.rsqrt((rows * rows).sum(1, keepdims=True) + TINY)).reshape(components.shape)
+
+    def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        queries, items = query_parts.shape[0], item_parts.shape[0]
+        size = self.sizes.component_size
+        f, u = ops.split(query_parts, [self.query_width, self.num_logits], 1)
+        g, w = ops.split(item_parts, [self.item_width, self.num_logits], 1)
+        f = f.reshape(queries, self.sizes.query_components, 1, size).transpose(1, 2, 0, 3)
+        g = g.reshape(items, 1, self.sizes.item_components, size).transpose(1, 2, 3, 0)
+        logits = ops.matmul(f, g).reshape(self.num_logits, -1)  # (K_u, K_x, Q, C) -> (P, Q * C)
+        gate = ops.expand_dims(u.transpose(1, 0), 2) * ops.expand_dims(w.transpose(1, 0), 1)  # (P, Q, C)
+        return self._mix(logits, gate.reshape(self.num_logits, -1)).reshape(queries, items)
+
+    def aligned(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        size = self.sizes.component_size
+        f, u = ops.split(query_parts, [self.query_width, self.num_logits], 1)
+        g, w = ops.split(item_parts, [self.item_width, self.num_logits], 1)
+        f = f.reshape(-1, self.sizes.query_components, size)
+        g = g.reshape(-1, self.sizes.item_components, size)
+        logits = ops.bmm(f, g.transpose(0, 2, 1)).reshape(-1, self.num_logits)  # (Q, P)
+        return self._mix(logits.transpose(1, 0), (u * w).transpose(1, 0))
+
+    def _mix(self, logits: Tensor, gate: Tensor) -> Tensor:
+        """Logits (P, N) and gate inputs of query and item (P, N) of N pairs -> scores (N,)."""
+        hidden = ops.matmul(self.pair_hidden.weight, logits) + ops.expand_dims(self.pair_hidden.bias, 1)
+        pair = ops.matmul(self.pair_output.weight, ops.silu(hidden))
+        gate = ops.silu(gate + pair + ops.expand_dims(self.pair_output.bias, 1))
+        weights = ops.exp(gate - ops.stop_gradient(ops.amax(gate, 0, keepdims=True)))
+        return (weights * logits).sum(0) / weights.sum(0)
