@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     from sparcode.serving.offline import OfflineOptions, recommend_file
 
     retriever = Retriever.load(arguments.bundle)
-    options = OfflineOptions(k=arguments.topk, where=arguments.where)
+    options = OfflineOptions(k=arguments.topk, where=arguments.where, rerank=arguments.rerank)
     report = recommend_file(retriever, arguments.input_path, arguments.output_path, options)
     print(f"{report.num_queries} queries answered in {report.seconds:.1f} s: {arguments.output_path}")
     if report.num_fallbacks:

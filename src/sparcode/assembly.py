@@ -31,6 +31,7 @@ from sparcode.evaluation.rankers import (
     VectorRanker,
     item_vectors,
 )
+from sparcode.evaluation.reranking import RerankingRanker, TokenCandidates, VectorCandidates
 from sparcode.index import BuildResult
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.matching import MatchingNetwork
@@ -152,17 +153,24 @@ def build_run_index(run: Run, parts: Path) -> BuildResult:
 
 def make_ranker(run: Run, retriever: str, parts: Path) -> tuple[Ranker, BuildResult | None]:
     """The ranker that ``--retriever`` names, and the index build behind it, with part files."""
-    network, section = run.network, run.config.eval
+    network, section, num_items = run.network, run.config.eval, run.dataset.num_items
     if retriever == "popularity":
         return PopularityRanker(run.dataset), None
     if retriever == "index":
         built = build_run_index(run, parts)
-        return IndexRanker(network, built.index, section.batch_size, section.threads), built
+        index = IndexRanker(network, built.index, section.batch_size, section.threads)
+        if not section.rerank:
+            return index, built
+        scorer = TokenCandidates(network, num_items, section.rerank)
+        return RerankingRanker(index, scorer, section.rerank), built
     if run.config.model.name == "two_tower":
         kinds = {"exact": ExactSearch, "hnsw": HnswSearch, "ivf": IvfSearch}
-        search = kinds[retriever](item_vectors(network, run.dataset.num_items))
-        return VectorRanker(network, search, retriever, section.batch_size), None
-    return ExhaustiveRanker(network, run.dataset.num_items), None
+        vectors = item_vectors(network, num_items)
+        search = VectorRanker(network, kinds[retriever](vectors), retriever, section.batch_size)
+        if not section.rerank:
+            return search, None
+        return RerankingRanker(search, VectorCandidates(vectors), section.rerank), None
+    return ExhaustiveRanker(network, num_items), None
 
 
 def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
@@ -186,6 +194,7 @@ def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
         "model": "popularity" if baseline else config.model.name,
         "encoder": "none" if baseline else config.model.encoder.name,
         "retriever": arguments.retriever,
+        "rerank": config.eval.rerank,
         "split": arguments.split,
         "seed": config.seed,
         "num_queries": len(queries),
@@ -195,11 +204,13 @@ def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
         "index": {},
         "latency_ms": {},
     }
-    if built is not None and isinstance(ranker, IndexRanker):
+    first = ranker.first if isinstance(ranker, RerankingRanker) else ranker
+    if built is not None and isinstance(first, IndexRanker):
         report["index"] = index_summary(built)
-        report["index"]["redirected_terms"] = ranker.redirected_share(queries)
+        report["index"]["redirected_terms"] = first.redirected_share(queries)
         if config.eval.fidelity_queries:
-            exact = ExhaustiveRanker(run.network, run.dataset.num_items)
+            quantize = not config.eval.rerank
+            exact = ExhaustiveRanker(run.network, run.dataset.num_items, quantize)
             sample = queries.take(config.eval.fidelity_queries)
             report["fidelity"] = reports.fidelity(
                 ranker, exact, sample, max(ks), seen, config.model.signed_scores

@@ -52,6 +52,7 @@ REPORT_KEYS = {
     "model",
     "encoder",
     "retriever",
+    "rerank",
     "split",
     "seed",
     "num_queries",

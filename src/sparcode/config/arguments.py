@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from sparcode.config.keys import render_help
 from sparcode.config.loader import Override, load_config
+from sparcode.config.retrievers import ALL_RETRIEVERS, suitable_retriever
 from sparcode.config.run import load_run_config
 from sparcode.config.schema import Config
 from sparcode.errors import ConfigError, UsageError
@@ -22,18 +23,6 @@ from sparcode.errors import ConfigError, UsageError
 DEFAULT_CONFIG_NAME = "default_config.yaml"
 DEVICE_TARGETS = ("Ascend", "GPU", "CPU")
 SPLITS = ("valid", "test")
-
-RETRIEVERS = {
-    "sparcode": ("index", "exact", "popularity"),
-    "two_tower": ("exact", "hnsw", "ivf", "popularity"),
-    "max_sim": ("exact", "popularity"),
-    "mol": ("exact", "popularity"),
-    "all_to_all": ("exact", "popularity"),
-}
-"""Retrievers that can serve a model, the default first. An ANN index (hnsw, ivf) needs dot products, the
-inverted index needs codes; exhaustive scoring (exact) and the popularity baseline work for every model."""
-
-ALL_RETRIEVERS = ("index", "exact", "hnsw", "ivf", "popularity")
 
 
 @dataclass(frozen=True)
@@ -66,7 +55,7 @@ class EvalArguments:
         config: the run's configuration with the overrides that evaluation allows.
         run_dir: run directory written by train.py.
         split: ``valid`` or ``test``.
-        retriever: one of ``RETRIEVERS[config.model.name]``.
+        retriever: what ranks the items, see ``retrievers.RETRIEVERS``.
         json_path: file for the results, None = only the table on stdout.
     """
 
@@ -94,13 +83,14 @@ class ExportArguments:
 
 @dataclass(frozen=True)
 class InferArguments:
-    """Arguments of infer.py, which needs no configuration beside the bundle.
+    """Arguments of infer.py, which needs no configuration.
 
     Attributes:
         bundle: bundle directory written by export.py.
         input_path: queries, one JSON object a line.
         topk: items per query, at least 1.
         where: predicate that all recommended items must fulfil, as text; None = none.
+        rerank: best items of the search that the scorer scores anew; None = none.
         output_path: recommendations, one JSON object a line.
         device_target: device that encodes the queries.
     """
@@ -109,6 +99,7 @@ class InferArguments:
     input_path: Path
     topk: int
     where: str | None
+    rerank: int | None
     output_path: Path
     device_target: str
 
@@ -226,17 +217,19 @@ def parse_eval(argv: Sequence[str]) -> EvalArguments:
         choices=ALL_RETRIEVERS,
         help="what ranks the items (default: index for sparcode, exact for the other models)",
     )
+    parser.add_argument(
+        "--rerank",
+        metavar="R",
+        type=_positive,
+        help="score the best R items of the search anew by the network itself; same as --set eval.rerank=R",
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write the results to FILE")
     flags = parser.parse_args(argv)
-    config = _run_config_of(flags)
-    possible = RETRIEVERS[config.model.name]
-    retriever = flags.retriever or possible[0]
-    if retriever not in possible:
-        raise UsageError(
-            f"--retriever {retriever} cannot serve a {config.model.name} model",
-            where=flags.run_dir,
-            expected=" | ".join(possible),
-        )
+    overrides = []
+    if flags.rerank is not None:
+        overrides.append(Override("eval.rerank", flags.rerank, f"--rerank {flags.rerank}"))
+    config = _run_config_of(flags, overrides)
+    retriever = suitable_retriever(config, flags.retriever, flags.run_dir)
     return EvalArguments(config, flags.run_dir, flags.split, retriever, flags.json)
 
 
@@ -284,13 +277,22 @@ def parse_infer(argv: Sequence[str]) -> InferArguments:
         help="recommend only items with these attributes, for example "
         '\'genres in ("Action", "Comedy") and year >= 1990\' (docs/filters.md)',
     )
+    parser.add_argument(
+        "--rerank", metavar="R", type=_positive, help="let the network score the search's best R items anew"
+    )
     parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="recommendations to write")
     parser.add_argument(
         "--device_target", choices=DEVICE_TARGETS, default="CPU", help="device that encodes (default: CPU)"
     )
     flags = parser.parse_args(argv)
     return InferArguments(
-        flags.bundle, flags.input, flags.topk, flags.where, flags.output, flags.device_target
+        flags.bundle,
+        flags.input,
+        flags.topk,
+        flags.where,
+        flags.rerank,
+        flags.output,
+        flags.device_target,
     )
 
 
@@ -364,9 +366,10 @@ def _config_of(flags: argparse.Namespace, overrides: Sequence[Override] = ()) ->
     return load_config(path, [*flags.settings, *overrides, *_device_override(flags)])
 
 
-def _run_config_of(flags: argparse.Namespace) -> Config:
+def _run_config_of(flags: argparse.Namespace, overrides: Sequence[Override] = ()) -> Config:
     path = None if flags.config_path is None else _find_config(flags.config_path)
-    return load_run_config(flags.run_dir, [*flags.settings, *_device_override(flags)], config_path=path)
+    settings = [*flags.settings, *overrides, *_device_override(flags)]
+    return load_run_config(flags.run_dir, settings, config_path=path)
 
 
 def _device_override(flags: argparse.Namespace) -> list[Override]:

@@ -257,6 +257,17 @@ class EvalConfig(Section):
     latency_queries: int = Field(200, ge=0, description="single queries timed, 0 = none")
     batch_size: Positive = Field(256, description="queries encoded at once")
     threads: Positive = Field(1, description="threads of the index search")
+    rerank: int = Field(
+        0, ge=0, description="R, best items of the search that the network itself scores anew, 0 = none"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> EvalConfig:
+        if 0 < self.rerank < max(self.ks):
+            raise ValueError(
+                f"eval.rerank ({self.rerank}) must be 0 or at least the largest of eval.ks ({max(self.ks)})"
+            )
+        return self
 
 
 class ExportConfig(Section):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+from mindspore import nn
 from numpy.typing import NDArray
 
 from sparcode.data.dataset import Dataset
@@ -34,7 +36,7 @@ class Ranker(Protocol):
         ...
 
     def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
-        """Milliseconds of single queries by stage (``encode``, ``search``), one value per query."""
+        """Milliseconds of single queries by stage (encode, search, rerank), one value per query."""
         ...
 
 
@@ -66,7 +68,35 @@ class ExhaustiveRanker:
         return {"search": _time_each(lambda one: self.rank(one, k, exclude_seen), queries)}
 
 
-class IndexRanker:
+class StagedRanker(ABC):
+    """A ranker that encodes queries and then searches for what came of them."""
+
+    name: str
+
+    @abstractmethod
+    def encode(self, queries: QuerySet) -> tuple[NDArray, ...]:
+        """What the search needs of the queries, one row for each."""
+
+    @abstractmethod
+    def search(
+        self, encoded: tuple[NDArray, ...], queries: QuerySet, k: int, exclude_seen: bool
+    ) -> SearchResult:
+        """Top-k items of encoded queries."""
+
+    def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
+        return self.search(self.encode(queries), queries, k, exclude_seen)
+
+    def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
+        return time_stages(
+            {
+                "encode": lambda one, _: self.encode(one),
+                "search": lambda one, encoded: self.search(encoded, one, k, exclude_seen),
+            },
+            queries,
+        )
+
+
+class IndexRanker(StagedRanker):
     """Encodes queries to term ids and merges posting lists.
 
     Args:
@@ -83,39 +113,26 @@ class IndexRanker:
         self._encoder = CodeEncoder(network)
         self._batch_size, self._threads = batch_size, threads
 
-    def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
-        terms = encode_queries(self._encoder, queries.history, queries.user_rows, self._batch_size)[:2]
-        return self._search(terms, queries, k, exclude_seen)
+    def encode(self, queries: QuerySet) -> tuple[NDArray, ...]:
+        """Term ids and weights (B, T), lifted tokens (B, K_u, d)."""
+        return _encode(self._encoder, queries, self._batch_size)
 
-    def _search(
-        self, terms: tuple[NDArray, ...], queries: QuerySet, k: int, exclude_seen: bool
+    def search(
+        self, encoded: tuple[NDArray, ...], queries: QuerySet, k: int, exclude_seen: bool
     ) -> SearchResult:
         exclude = queries.seen if exclude_seen else None
-        return self.index.search(terms[0], k, terms[1], exclude=exclude, num_threads=self._threads)
+        return self.index.search(encoded[0], k, encoded[1], exclude=exclude, num_threads=self._threads)
 
     def redirected_share(self, queries: QuerySet) -> float:
         """Share of the queries' terms that have no list of their own, so that another one answers."""
         redirects = self.index.terms.redirects
         if redirects is None:
             return 0.0
-        term_ids, _ = encode_queries(self._encoder, queries.history, queries.user_rows, self._batch_size)
+        term_ids = self.encode(queries)[0]
         return float((redirects[term_ids] != term_ids).mean())
 
-    def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
-        encoded: list[tuple[NDArray, ...]] = []
 
-        def encode(one: QuerySet) -> None:
-            encoded.append(encode_queries(self._encoder, one.history, one.user_rows, 1)[:2])
-
-        encode_ms = _time_each(encode, queries)
-        terms = iter(encoded[1:])  # the first call is the warm-up
-        search_ms = _time_each(
-            lambda one: self._search(next(terms), one, k, exclude_seen), queries, warm_up=False
-        )
-        return {"encode": encode_ms, "search": search_ms}
-
-
-class VectorRanker:
+class VectorRanker(StagedRanker):
     """Two-tower retrieval through a vector search (exact or ANN).
 
     Args:
@@ -130,24 +147,14 @@ class VectorRanker:
         self._encoder = VectorEncoder(network)
         self._search, self._batch_size = search, batch_size
 
-    def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
-        (vectors,) = encode_queries(self._encoder, queries.history, queries.user_rows, self._batch_size)
-        return self._search.search(vectors, k, exclude=queries.seen if exclude_seen else None)
+    def encode(self, queries: QuerySet) -> tuple[NDArray, ...]:
+        """Query vectors (B, d), in a tuple."""
+        return _encode(self._encoder, queries, self._batch_size)
 
-    def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
-        vectors: list[NDArray] = []
-
-        def encode(one: QuerySet) -> None:
-            vectors.append(encode_queries(self._encoder, one.history, one.user_rows, 1)[0])
-
-        encode_ms = _time_each(encode, queries)
-        encoded = iter(vectors[1:])
-        search_ms = _time_each(
-            lambda one: self._search.search(next(encoded), k, exclude=one.seen if exclude_seen else None),
-            queries,
-            warm_up=False,
-        )
-        return {"encode": encode_ms, "search": search_ms}
+    def search(
+        self, encoded: tuple[NDArray, ...], queries: QuerySet, k: int, exclude_seen: bool
+    ) -> SearchResult:
+        return self._search.search(encoded[0], k, exclude=queries.seen if exclude_seen else None)
 
 
 class PopularityRanker:
@@ -194,17 +201,44 @@ def _rank_blocks(
     return SearchResult(np.concatenate(ids), np.concatenate(scores))
 
 
-def _time_each(call, queries: QuerySet, warm_up: bool = True) -> NDArray[np.float64]:  # type: ignore[no-untyped-def]
-    """Milliseconds of ``call`` on each query alone, after one call that is not counted."""
+def _encode(cell: nn.Cell, queries: QuerySet, batch_size: int) -> tuple[NDArray, ...]:
+    size = min(batch_size, len(queries))  # a single query is not padded to a batch
+    return encode_queries(cell, queries.history, queries.user_rows, size)
+
+
+def time_stages(
+    stages: dict[str, Callable[[QuerySet, Any], Any]], queries: QuerySet
+) -> dict[str, NDArray[np.float64]]:
+    """Milliseconds of each stage for each query alone, one stage after the other.
+
+    Args:
+        stages: by name, in order; each takes a query and what the stage before it made of that query.
+        queries: at least one.
+    """
     singles = [_single(queries, place) for place in range(len(queries))]
-    if warm_up and singles:
-        call(singles[0])
-    times = []
-    for one in singles:
+    carried: list[Any] = [None] * len(singles)
+    times = {}
+    for name, stage in stages.items():
+        times[name], carried = _time_stage(stage, singles, carried)
+    return times
+
+
+def _time_stage(
+    stage: Callable[[QuerySet, Any], Any], singles: Sequence[QuerySet], carried: Sequence[Any]
+) -> tuple[NDArray[np.float64], list[Any]]:
+    """Milliseconds of a stage for each query, after one uncounted call, and what it made of each."""
+    stage(singles[0], carried[0])
+    times, made = [], []
+    for one, before in zip(singles, carried, strict=True):
         started = time.perf_counter()
-        call(one)
+        made.append(stage(one, before))
         times.append(1e3 * (time.perf_counter() - started))
-    return np.array(times)
+    return np.array(times), made
+
+
+def _time_each(call: Callable[[QuerySet], Any], queries: QuerySet) -> NDArray[np.float64]:
+    """Milliseconds of ``call`` on each query alone, after one call that is not counted."""
+    return time_stages({"call": lambda one, _: call(one)}, queries)["call"]
 
 
 def _single(queries: QuerySet, place: int) -> QuerySet:

@@ -14,7 +14,7 @@ import numpy as np
 from sparcode.errors import OutputError
 from sparcode.evaluation.metrics import index_recall_at_k, ranking_metrics
 from sparcode.evaluation.queries import QuerySet
-from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, Ranker
+from sparcode.evaluation.rankers import Ranker
 from sparcode.types import SearchResult
 
 TIE_TOLERANCE = 1e-5
@@ -28,14 +28,16 @@ def relevance(ranker: Ranker, queries: QuerySet, ks: Sequence[int], exclude_seen
 
 
 def fidelity(
-    index: IndexRanker,
-    exact: ExhaustiveRanker,
+    index: Ranker,
+    exact: Ranker,
     queries: QuerySet,
     k: int,
     exclude_seen: bool,
     signed: bool = False,
 ) -> dict[str, float]:
     """How well the index reproduces exhaustive scoring by the same model, whose scores may be ``signed``.
+
+    A re-ranked index is compared with exhaustive scoring without quantization.
 
     ``max_score_error`` compares the scores of items that both found. Floors that pruning subtracts show in
     it; with nothing pruned it is rounding alone. ``recall_change`` and ``ndcg_change`` are what the index
@@ -79,16 +81,19 @@ def latency(ranker: Ranker, queries: QuerySet, k: int, exclude_seen: bool, threa
     summary: dict[str, Any] = {}
     if "encode" in times:
         summary["encode_p50"] = round(float(np.median(times["encode"])), 4)
-    summary["search_p50"] = round(float(np.median(times["search"])), 4)
-    summary["search_p99"] = round(float(np.percentile(times["search"], 99)), 4)
+    for stage in ("search", "rerank"):
+        if stage in times:
+            summary[f"{stage}_p50"] = round(float(np.median(times[stage])), 4)
+            summary[f"{stage}_p99"] = round(float(np.percentile(times[stage], 99)), 4)
     return {**summary, "threads": threads, "batch": 1}
 
 
 def render(report: dict[str, Any]) -> str:
     """The report as text: what was evaluated, metrics by cut-off, fidelity, index, latency."""
+    reranked = f", best {report['rerank']:,} re-ranked" if report.get("rerank") else ""
     head = (
         f"{report['dataset']} {report['split']}: {report['model']} ({report['encoder']}) "
-        f"retrieved by {report['retriever']}, {report['num_queries']:,} queries, "
+        f"retrieved by {report['retriever']}{reranked}, {report['num_queries']:,} queries, "
         f"{report['num_items']:,} items, seed {report['seed']}"
     )
     lines = [head, ""]

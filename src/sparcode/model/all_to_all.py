@@ -122,7 +122,11 @@ class AllToAll(MatchingNetwork):
 
     def query_part_of(self, tokens: Tensor) -> Tensor:
         """Tokens (Q, K_u, D), quantized or not -> (Q, K_u, P_t), or their sum (Q, P_t) where that will do."""
-        parts = self.scorer.token_part(self.lift(tokens))
+        return self.lifted_part(self.lift(tokens))
+
+    def lifted_part(self, lifted: Tensor) -> Tensor:
+        """As ``query_part_of``, from tokens in the item space (Q, K_u, d)."""
+        parts = self.scorer.token_part(lifted)
         return parts.sum(1) if self.adds_tokens else parts
 
     def token_scores(self, token_parts: Tensor, item_parts: Tensor) -> Tensor:

@@ -72,6 +72,17 @@ class VectorItemScorer(nn.Cell):
         return self.network.cross(vectors, self.network.item_part(ids, feature_rows))
 
 
+class CandidateScores(nn.Cell):
+    """lifted tokens (1, K_u, d) of a query and the parts (C, P_i) of items -> its scores (C,)."""
+
+    def __init__(self, network: AllToAll) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, tokens: Tensor, item_parts: Tensor) -> Tensor:
+        return self.network.cross(self.network.lifted_part(tokens), item_parts)[0]
+
+
 class ItemParts(nn.Cell):
     """item ids (C,) of the catalogue -> item parts (C, P_i)."""
 

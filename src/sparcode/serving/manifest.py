@@ -97,6 +97,8 @@ class Manifest:
         scorer: interaction graph.
         files: by path within the bundle, every file but the manifest.
         item_embeddings: whether the graphs know items by their ids, so that only trained ones can be scored.
+        signed_scores: whether token scores add up with their sign, else each after a relu; None = not said
+            (bundles of earlier versions).
         trained_items: items 1 .. trained_items are those that the graphs were trained with; None = all.
     """
 
@@ -119,6 +121,7 @@ class Manifest:
     files: Mapping[str, FileEntry]
     item_embeddings: bool = True
     trained_items: int | None = None
+    signed_scores: bool | None = None
 
     @property
     def encoder_items(self) -> int:

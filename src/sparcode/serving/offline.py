@@ -33,12 +33,14 @@ class OfflineOptions:
         k: items per query.
         exclude_seen: leave out the history; None = as the bundle was evaluated.
         where: what all recommended items must fulfil, beside what a query says.
+        rerank: best items of the search that the scorer scores anew; None = none.
         batch_size: queries held in memory at once.
     """
 
     k: int = 50
     exclude_seen: bool | None = None
     where: str | None = None
+    rerank: int | None = None
     batch_size: int = BATCH_SIZE
 
 
@@ -80,7 +82,7 @@ def recommend_file(
     Raises:
         DataError: the input is missing, empty or malformed, naming file and line.
         OutputError: the output cannot be written.
-        UsageError: k below 1, or the output is the input.
+        UsageError: k below 1, rerank below k, or the output is the input.
     """
     options = options or OfflineOptions()
     started = time.perf_counter()
@@ -111,7 +113,9 @@ def _answer_all(
     predicate = retriever.read_predicate(options.where)
     progress = _Progress(_input_size(path))
     for batch in _batches(_read_lines(retriever, path, predicate), options.batch_size):
-        answers = retriever.answer([line.query for line in batch], options.k, options.exclude_seen)
+        answers = retriever.answer(
+            [line.query for line in batch], options.k, options.exclude_seen, options.rerank
+        )
         for line, answer in zip(batch, answers, strict=True):
             stream.write(json.dumps(_answer_document(line.query_id, answer), ensure_ascii=False) + "\n")
             report.num_fallbacks += answer.fallback is not None

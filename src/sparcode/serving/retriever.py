@@ -18,6 +18,7 @@ from sparcode.index.bitsets import contains
 from sparcode.index.filters import FilterCompiler, Predicate, parse_predicate
 from sparcode.serving.bundle import Bundle, open_bundle
 from sparcode.serving.queries import Query, QueryReader, UnknownCounts, permitted_items, right_aligned
+from sparcode.serving.reranking import Reranker
 from sparcode.serving.search import Filters, make_searcher
 from sparcode.serving.session import EncoderSession
 from sparcode.serving.updated_bundle import save_bundle
@@ -59,6 +60,7 @@ class Retriever:
         self._encoder = EncoderSession(bundle)
         self._searcher = make_searcher(bundle, num_threads)
         self._updater: BundleUpdater | None = None
+        self._reranker: Reranker | None = None
 
     def _read_by(self, bundle: Bundle) -> None:
         """Read queries and predicates by the items and attributes of a bundle."""
@@ -125,6 +127,7 @@ class Retriever:
         k: int = 50,
         exclude_seen: bool | None = None,
         where: Predicate | str | None = None,
+        rerank: int | None = None,
     ) -> list[list[tuple[str, float]]]:
         """Top-k items of each query, as (external id, score) by descending score.
 
@@ -136,12 +139,16 @@ class Retriever:
             exclude_seen: leave out all items of the history; None = as the bundle was evaluated.
             where: what items of all answers must fulfil, beside what a query says (docs/filters.md). A query
                 with a predicate gets k items whenever so many fulfil it: the last ones may score 0.
+            rerank: R, at least k: the best R items of the search, under the same filters, are scored anew by
+                the network with unquantized tokens and ranked by these scores; None = the search decides.
 
         Raises:
             DataError: a malformed query, named by its position and ``query_id``.
-            UsageError: k below 1; or a predicate that is malformed or does not fit the bundle's attributes.
+            UsageError: k below 1, or rerank below k; or a predicate that is malformed or does not fit the
+                bundle's attributes.
+            BundleError: re-ranking is asked of a bundle that was exported before it was possible.
         """
-        return [answer.items for answer in self.recommend_detailed(queries, k, exclude_seen, where)]
+        return [answer.items for answer in self.recommend_detailed(queries, k, exclude_seen, where, rerank)]
 
     def recommend_detailed(
         self,
@@ -149,6 +156,7 @@ class Retriever:
         k: int = 50,
         exclude_seen: bool | None = None,
         where: Predicate | str | None = None,
+        rerank: int | None = None,
     ) -> list[Recommendation]:
         """As :meth:`recommend`, with a note of what was unknown and whether the fallback answered.
 
@@ -162,7 +170,7 @@ class Retriever:
         ]
         answers: list[Recommendation] = []
         for start in range(0, len(read), BATCH_SIZE):
-            answers += self.answer(read[start : start + BATCH_SIZE], k, exclude_seen)
+            answers += self.answer(read[start : start + BATCH_SIZE], k, exclude_seen, rerank)
         reduce(add, (query.unknown for query in read), UnknownCounts()).warn(f"{len(read)} queries")
         return answers
 
@@ -190,15 +198,24 @@ class Retriever:
         return self._reader.read(query, where, predicate)
 
     def answer(
-        self, queries: Sequence[Query], k: int, exclude_seen: bool | None = None
+        self,
+        queries: Sequence[Query],
+        k: int,
+        exclude_seen: bool | None = None,
+        rerank: int | None = None,
     ) -> list[Recommendation]:
         """Answer one batch of queries that were read already; logs nothing.
 
         Raises:
-            UsageError: k below 1.
+            UsageError: k below 1, or rerank below k.
+            BundleError: the bundle is too old to be re-ranked.
         """
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise UsageError("k out of range", expected="an integer of at least 1", received=k)
+        if rerank is not None and (isinstance(rerank, bool) or rerank < k):
+            raise UsageError(
+                "fewer items to re-rank than to recommend", expected=f"at least k = {k}", received=rerank
+            )
         k = min(int(k), self._bundle.manifest.num_items)
         skip_seen = self._bundle.manifest.exclude_seen if exclude_seen is None else exclude_seen
         answers = [
@@ -209,12 +226,14 @@ class Retriever:
         ]
         places = [place for place, query in enumerate(queries) if query.is_known]
         if places:
-            found = self._search([queries[place] for place in places], k, skip_seen)
+            found = self._search([queries[place] for place in places], k, skip_seen, rerank)
             for place, items in zip(places, found, strict=True):
                 answers[place].items.extend(items)
         return answers
 
-    def _search(self, queries: list[Query], k: int, skip_seen: bool) -> list[list[tuple[str, float]]]:
+    def _search(
+        self, queries: list[Query], k: int, skip_seen: bool, rerank: int | None
+    ) -> list[list[tuple[str, float]]]:
         manifest = self._bundle.manifest
         known = manifest.encoder_items if manifest.query_kind == "history" else 0
         histories = [query.history[query.history <= known] for query in queries]
@@ -231,7 +250,12 @@ class Retriever:
             else self._filters.masks([q.where for q in queries], len(queries)),
             fill=np.array([query.where is not None for query in queries]),
         )
-        result = self._searcher.search(encoded, k, filters)
+        depth = k if rerank is None else min(int(rerank), manifest.num_items)
+        result = self._searcher.search(encoded, depth, filters)
+        if rerank is not None:
+            if self._reranker is None:
+                self._reranker = Reranker(self._bundle)
+            result = self._reranker.rerank(self._bundle, encoded, result, k)
         return [
             self._named(items[items > 0], scores)
             for items, scores in zip(result.item_ids, result.scores, strict=True)

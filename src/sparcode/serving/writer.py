@@ -187,6 +187,7 @@ def _describe(request: ExportRequest) -> Manifest:
         scorer=_scorer_spec(request, width),
         files={},
         item_embeddings=network.tower.use_ids,
+        signed_scores=config.model.signed_scores if is_sparcode else True,
     )
 
 

@@ -158,6 +158,35 @@ def test_the_retriever_must_suit_the_model(tmp_path: Path, model: str, default: 
         parse_eval(["--run_dir", str(tmp_path), "--retriever", refused])
 
 
+@pytest.mark.parametrize(
+    ("model", "retriever"), [("sparcode", "index"), ("two_tower", "hnsw"), ("two_tower", "exact")]
+)
+def test_eval_reranks_by_flag_or_key(tmp_path: Path, model: str, retriever: str) -> None:
+    write(tmp_path / "config.yaml", f"model: {{name: {model}}}\n")
+    flags = ["--run_dir", str(tmp_path), "--retriever", retriever]
+    assert parse_eval(flags).config.eval.rerank == 0
+    assert parse_eval([*flags, "--rerank", "70"]).config.eval.rerank == 70
+    assert parse_eval([*flags, "--set", "eval.rerank=70"]).config.eval.rerank == 70
+    with pytest.raises(ConfigError, match=r"eval\.rerank \(49\).*largest of eval\.ks \(50\)"):
+        parse_eval([*flags, "--rerank", "49"])
+
+
+@pytest.mark.parametrize(
+    ("model", "retriever"),
+    [("sparcode", "exact"), ("sparcode", "popularity"), ("mol", "exact"), ("two_tower", "popularity")],
+)
+def test_what_is_no_search_cannot_be_reranked(tmp_path: Path, model: str, retriever: str) -> None:
+    write(tmp_path / "config.yaml", f"model: {{name: {model}}}\n")
+    with pytest.raises(UsageError, match=f"{retriever} finds for a {model} model cannot be re-ranked"):
+        parse_eval(["--run_dir", str(tmp_path), "--retriever", retriever, "--rerank", "70"])
+
+
+def test_infer_takes_a_number_to_rerank() -> None:
+    flags = ["--bundle", "b", "--input", "q", "--output", "r"]
+    assert parse_infer(flags).rerank is None
+    assert parse_infer([*flags, "--rerank", "200"]).rerank == 200
+
+
 def test_infer_takes_a_predicate() -> None:
     flags = ["--bundle", "b", "--input", "q", "--output", "r"]
     assert parse_infer(flags).where is None

@@ -127,6 +127,7 @@ def test_the_table_shows_every_metric_and_part() -> None:
     assert "fidelity: index_recall@50 1" in text
     assert "index: num_postings 123,456" in text
     assert "latency" not in text
+    assert "retrieved by index, best 200 re-ranked, 6,040" in render({**report, "rerank": 200})
 
 
 def test_json_path_is_checked_before_the_work(tmp_path):

@@ -1,0 +1,53 @@
+"""Which retrievers can serve which model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sparcode.config.schema import Config
+from sparcode.errors import UsageError
+
+RETRIEVERS = {
+    "sparcode": ("index", "exact", "popularity"),
+    "two_tower": ("exact", "hnsw", "ivf", "popularity"),
+    "max_sim": ("exact", "popularity"),
+    "mol": ("exact", "popularity"),
+    "all_to_all": ("exact", "popularity"),
+}
+"""Retrievers that can serve a model, the default first. An ANN index (hnsw, ivf) needs dot products, the
+inverted index needs codes; exhaustive scoring (exact) and the popularity baseline work for every model."""
+
+RERANKED = {"sparcode": ("index",), "two_tower": ("exact", "hnsw", "ivf")}
+"""Of these, the ones whose best items the network can score anew."""
+
+ALL_RETRIEVERS = ("index", "exact", "hnsw", "ivf", "popularity")
+
+
+def suitable_retriever(config: Config, asked: str | None, run_dir: Path) -> str:
+    """The retriever that was asked for, or the default of the model.
+
+    Args:
+        config: of the run.
+        asked: value of ``--retriever``, None = not given.
+        run_dir: of the run, for messages.
+
+    Raises:
+        UsageError: it cannot serve the model, or there is nothing to re-rank in what it finds.
+    """
+    model = config.model.name
+    retriever = asked or RETRIEVERS[model][0]
+    if retriever not in RETRIEVERS[model]:
+        raise UsageError(
+            f"--retriever {retriever} cannot serve a {model} model",
+            where=run_dir,
+            expected=" | ".join(RETRIEVERS[model]),
+        )
+    reranked = RERANKED.get(model, ())
+    if config.eval.rerank and retriever not in reranked:
+        raise UsageError(
+            f"what --retriever {retriever} finds for a {model} model cannot be re-ranked",
+            where="eval.rerank",
+            expected=f"--retriever {' | '.join(reranked)}" if reranked else "0",
+            received=config.eval.rerank,
+        )
+    return retriever

@@ -1,0 +1,57 @@
+"""Second stage of serving: the best items of the search, scored anew by the bundle's scorer graph."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparcode.errors import BundleError
+from sparcode.index.search.reranking import rerank
+from sparcode.serving.bundle import Bundle
+from sparcode.serving.session import EncodedQueries, ScorerSession
+from sparcode.types import SearchResult
+
+
+class Reranker:
+    """Scores candidates by the tokens of the query as they are, without quantization.
+
+    A score is what the network gives for unquantized tokens: the sum over the tokens of E, or of relu(E + b).
+    For a two-tower bundle it is the dot product, which the search has already used.
+
+    Args:
+        bundle: an opened bundle.
+
+    Raises:
+        BundleError: the bundle does not say how token scores add up, or its scorer cannot be loaded.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        if bundle.manifest.signed_scores is None:
+            raise BundleError(
+                "the bundle does not say how the scores of tokens add up, so nothing can be re-ranked",
+                where=bundle.directory,
+                remedy="export it again with this version of sparcode",
+            )
+        self._signed = bundle.manifest.signed_scores
+        self._scorer = ScorerSession(bundle)
+
+    def rerank(self, bundle: Bundle, queries: EncodedQueries, found: SearchResult, k: int) -> SearchResult:
+        """Top-k of the candidates of encoded queries.
+
+        Args:
+            bundle: the bundle in its present state, which may have other items than at first.
+            queries: B encoded queries.
+            found: (B, R) their candidates.
+            k: results per query.
+        """
+        tokens = queries.vectors[:, None] if queries.vectors is not None else np.asarray(queries.tokens)
+        known = bundle.manifest.encoder_items
+
+        def scores(row: int, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+            rows = [np.asarray(array[ids]) for array in bundle.item_arrays]
+            items = np.where(ids <= known, ids, 0).astype(np.int32)
+            parts = self._scorer.score_rows(tokens[row], items, rows)  # (K_u, n)
+            total: NDArray[np.float32] = (parts if self._signed else np.maximum(parts, 0)).sum(0)
+            return total
+
+        return rerank(found, scores, k)
