@@ -15,7 +15,9 @@ def main(argv: list[str]) -> None:
 
     from sparcode.assembly import export_run
 
-    print(export_run(arguments).text())
+    verified = export_run(arguments)
+    if verified is not None:
+        print(verified.text())
 
 
 if __name__ == "__main__":

@@ -81,3 +81,26 @@ run_python() {
     shift
     "$PYTHON_BIN" "$ROOT/$script" "$@"
 }
+
+# choose_run [CONFIG] [FLAG...]: TRAIN_ARGS for train.py, with the run directory RUN_DIR that they name or imply.
+choose_run() {
+    local config="$ROOT/default_config.yaml" directory argument previous=""
+    if (($#)) && [[ "$1" != -* ]]; then
+        config="$1"
+        shift
+        [[ -f "$config" ]] || fail "$config: no such configuration file"
+    fi
+    RUN_DIR=""
+    for argument in "$@"; do
+        [[ "$previous" == --output_dir ]] && RUN_DIR="$argument"
+        [[ "$argument" == --output_dir=* ]] && RUN_DIR="${argument#*=}"
+        previous="$argument"
+    done
+    TRAIN_ARGS=(--config_path "$config" "$@")
+    if [[ -z "$RUN_DIR" ]]; then
+        directory="$(basename "$(cd "$(dirname "$config")" && pwd)")"
+        RUN_DIR="runs/${directory}_$(basename "$config" .yaml)"
+        TRAIN_ARGS+=(--output_dir "$RUN_DIR")
+        say "run directory: $RUN_DIR"
+    fi
+}

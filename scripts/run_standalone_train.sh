@@ -14,30 +14,13 @@ Examples: bash scripts/run_standalone_train.sh configs/ml-1m/sparcode_dnn.yaml
 TEXT
 }
 
-config=""
-if (($#)); then
-    case "$1" in
-        -h | --help)
-            usage
-            exit 0
-            ;;
-        -*) ;;
-        *)
-            config="$1"
-            shift
-            [[ -f "$config" ]] || fail "$config: no such configuration file"
-            ;;
-    esac
-fi
-config="${config:-$ROOT/default_config.yaml}"
-
-output=()
-if [[ " $* " != *" --output_dir"[=\ ]* ]]; then
-    directory="$(basename "$(cd "$(dirname "$config")" && pwd)")"
-    name="$(basename "$config" .yaml)"
-    output=(--output_dir "runs/${directory}_$name")
-    say "run directory: ${output[1]}"
-fi
+case "${1:-}" in
+    -h | --help)
+        usage
+        exit 0
+        ;;
+esac
+choose_run "$@"
 
 setup_environment base
-run_python train.py --config_path "$config" "${output[@]}" "$@"
+run_python train.py "${TRAIN_ARGS[@]}"

@@ -37,6 +37,7 @@ from sparcode.model.factory import DataShape, build_network
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
 from sparcode.training.checkpoint import load_into, read_checkpoint
+from sparcode.training.world import World
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Run:
     config: Config
     dataset: Dataset
     network: MatchingNetwork
+    world: World
 
 
 # ---- construction
@@ -75,6 +77,16 @@ def load_data(config: Config) -> Dataset:
             expected=True,
             received=False,
         )
+    return dataset
+
+
+def load_data_together(config: Config, world: World) -> Dataset:
+    """As ``load_data`` in every worker of a job; the first one makes the data set when it is missing."""
+    if not world.first:
+        world.wait()
+        return load_data(config)
+    dataset = load_data(config)
+    world.wait()
     return dataset
 
 
@@ -113,7 +125,7 @@ def open_run(config: Config, run_dir: Path) -> Run:
     Raises:
         CheckpointError: missing, damaged, or not of this configuration and data set.
     """
-    runtime.configure(config.device, config.seed)
+    world = runtime.configure(config.device, config.seed)
     path = run_dir / "checkpoints" / "best.ckpt"
     parameters, meta = read_checkpoint(path)
     stored = Config.model_validate(meta.config, strict=False)
@@ -124,7 +136,7 @@ def open_run(config: Config, run_dir: Path) -> Run:
             where=path,
             received=f"different {differing}",
         )
-    dataset = load_data(config)
+    dataset = load_data_together(config, world)
     if meta.fingerprint != dataset.fingerprint:
         raise CheckpointError(
             "the checkpoint was trained on another data set",
@@ -137,7 +149,7 @@ def open_run(config: Config, run_dir: Path) -> Run:
     load_into(path, parameters, [network])
     if isinstance(network, SparCode):
         network.quantizer.probes = config.index.probes  # training asks for the nearest code alone
-    return Run(config, dataset, network)
+    return Run(config, dataset, network, world)
 
 
 def build_run_index(run: Run, parts: Path) -> BuildResult:
@@ -148,7 +160,7 @@ def build_run_index(run: Run, parts: Path) -> BuildResult:
             "only a sparcode model has an index", where="model.name", received=run.config.model.name
         )
     features = user_feature_names(run.config, run.dataset)
-    return build_network_index(network, run.config, run.dataset, features, parts)
+    return build_network_index(network, run.config, run.dataset, features, parts, run.world)
 
 
 def make_ranker(run: Run, retriever: str, parts: Path) -> tuple[Ranker, BuildResult | None]:
@@ -174,7 +186,10 @@ def make_ranker(run: Run, retriever: str, parts: Path) -> tuple[Ranker, BuildRes
 
 
 def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
-    """Evaluate a run and write ``--json``; the report is documented in docs/evaluation_protocol.md."""
+    """Evaluate a run and write ``--json``; the report is documented in docs/evaluation_protocol.md.
+
+    Several workers build the index and rank together; the first one alone measures the rest and writes.
+    """
     with index_parts(arguments.run_dir) as parts:
         return _evaluate_run(arguments, parts)
 
@@ -199,11 +214,14 @@ def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
         "seed": config.seed,
         "num_queries": len(queries),
         "num_items": run.dataset.num_items,
-        "metrics": reports.relevance(ranker, queries, ks, seen),
+        "metrics": reports.relevance(ranker, queries, ks, seen, run.world),
         "fidelity": {},
         "index": {},
         "latency_ms": {},
     }
+    if not run.world.first:
+        run.world.leave()
+        return report
     first = ranker.first if isinstance(ranker, RerankingRanker) else ranker
     if built is not None and isinstance(first, IndexRanker):
         report["index"] = index_summary(built)
@@ -220,11 +238,17 @@ def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
         report["latency_ms"] = reports.latency(ranker, sample, max(ks), seen, config.eval.threads)
     if arguments.json_path is not None:
         reports.write_json(arguments.json_path, report)
+    run.world.leave()
     return report
 
 
 def export_run(arguments: ExportArguments) -> Any:
-    """Export a run as a deployment bundle, verified by reloading it."""
+    """Export a run as a deployment bundle, verified by reloading it.
+
+    Returns:
+        What was verified; None in workers other than the first, which help to build the index and write
+        nothing.
+    """
     from sparcode.serving.exporter import ExportRequest, export_bundle
 
     run = open_run(arguments.config, arguments.run_dir)
@@ -234,4 +258,6 @@ def export_run(arguments: ExportArguments) -> Any:
     with index_parts(arguments.run_dir) as parts:
         index = build_run_index(run, parts).index if has_codes else None
         request = ExportRequest(network, run.dataset, run.config, index, codebooks, arguments.output)
-        return export_bundle(request)
+        verified = export_bundle(request) if run.world.first else None
+        run.world.leave()
+        return verified

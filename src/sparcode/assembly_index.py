@@ -17,11 +17,12 @@ from sparcode.data.batching import BatchOptions, make_batches
 from sparcode.data.dataset import Dataset
 from sparcode.errors import ConfigError
 from sparcode.evaluation.queries import encode_queries
-from sparcode.index import BuildOptions, BuildResult, build_index, count_terms
+from sparcode.index import BuildOptions, BuildResult, BuildShare, build_index, count_terms
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.inference import CodeEncoder
 from sparcode.model.sparcode import SparCode
 from sparcode.training.progress import counting_progress
+from sparcode.training.world import World
 
 OBSERVED_QUERIES = 100_000
 """Training queries whose codes are counted."""
@@ -39,9 +40,11 @@ def index_parts(run_dir: Path) -> Iterator[Path]:
 
 
 def build_network_index(
-    network: SparCode, config: Config, dataset: Dataset, features: Sequence[str], parts: Path
+    network: SparCode, config: Config, dataset: Dataset, features: Sequence[str], parts: Path, world: World
 ) -> BuildResult:
     """Build the index of a network as the index section says, continuing from the parts of a killed build.
+
+    Every worker of a job scores a share of the codes and has the whole index in the end.
 
     Args:
         network: trained.
@@ -49,13 +52,15 @@ def build_network_index(
         dataset: of the run.
         features: user features that the encoder reads.
         parts: directory for part files; the index is memory-mapped from it.
+        world: the workers that build together.
     """
     options = BuildOptions(**config.index.model_dump(exclude={"probes"}), signed=config.model.signed_scores)
     codebooks = network.term_codebooks()
     counts = None
     if options.codes == "observed":
         num_terms = count_terms(codebooks.shape[1], codebooks.shape[2], codebooks.shape[0])
-        counts = _observed_counts(network, config, dataset, features, num_terms)
+        counts = _observed_counts(network, config, dataset, features, num_terms, world)
+    share = BuildShare(world.rank, world.size, lambda number: int(world.gather_sizes(number).sum()))
     scorer = NetworkBlockScorer(network, dataset.num_items)
     with counting_progress("index: pairs", "pairs") as progress:
 
@@ -63,7 +68,7 @@ def build_network_index(
             progress(done * scorer.num_items, total * scorer.num_items)
 
         while True:
-            built = build_index(scorer, codebooks, options, advance, counts, parts)
+            built = build_index(scorer, codebooks, options, advance, counts, parts, share)
             packing = config.index.packing
             index = built.index if packing == "none" else built.index.pack(packing)
             if not options.max_bytes or index.size_bytes <= options.max_bytes:
@@ -81,24 +86,28 @@ def build_network_index(
 
 
 def _observed_counts(
-    network: SparCode, config: Config, dataset: Dataset, features: Sequence[str], num_terms: int
+    network: SparCode, config: Config, dataset: Dataset, features: Sequence[str], num_terms: int, world: World
 ) -> NDArray[np.int64]:
-    """(num_terms,) how often the queries of an epoch of training, or the first of them, produce each term."""
+    """(num_terms,) how often the queries of an epoch of training, or the first of them, produce each term.
+
+    The workers take turns with whole batches: each query is encoded as one process alone would do it.
+    """
     options = BatchOptions(
         config.train.batch_size, config.data.max_history, config.train.targets_per_sequence, config.seed
     )
     encoder = CodeEncoder(network)
     counts = np.zeros(num_terms, dtype=np.int64)
     left = OBSERVED_QUERIES
-    for batch in make_batches(dataset, options).epoch(0):
+    for number, batch in enumerate(make_batches(dataset, options).epoch(0)):
         real = np.unique(batch.query_index[batch.weights > 0] // batch.history.shape[1])
-        rows = [np.asarray(dataset.user_arrays[name][batch.users[real]]) for name in features]
-        terms = encode_queries(encoder, batch.history[real], rows, config.train.batch_size)[0]
-        counts += np.bincount(terms.reshape(-1), minlength=num_terms)
+        if number % world.size == world.rank:
+            rows = [np.asarray(dataset.user_arrays[name][batch.users[real]]) for name in features]
+            terms = encode_queries(encoder, batch.history[real], rows, config.train.batch_size)[0]
+            counts += np.bincount(terms.reshape(-1), minlength=num_terms)
         left -= len(real)
         if left <= 0:
             break
-    return counts
+    return world.sum(counts).astype(np.int64)
 
 
 def index_summary(built: BuildResult) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from sparcode.training import runtime  # isort: skip
 import numpy as np
 from numpy.typing import NDArray
 
-from sparcode.assembly import data_shape, load_data, queries_of, user_feature_names
+from sparcode.assembly import data_shape, load_data_together, queries_of, user_feature_names
 from sparcode.config.arguments import TrainArguments
 from sparcode.config.loader import config_differences, dump_config
 from sparcode.config.schema import Config
@@ -18,9 +18,9 @@ from sparcode.data.batching import BatchOptions, BatchSource, make_batches
 from sparcode.data.dataset import Dataset
 from sparcode.data.samplers import CandidateSampler
 from sparcode.errors import CheckpointError, ConfigError, OutputError
-from sparcode.evaluation.metrics import ranking_metrics
 from sparcode.evaluation.queries import encode_queries
 from sparcode.evaluation.rankers import ExhaustiveRanker
+from sparcode.evaluation.report import relevance
 from sparcode.model.factory import build_network
 from sparcode.model.inference import TokenEncoder
 from sparcode.model.matching import MatchingNetwork
@@ -29,6 +29,7 @@ from sparcode.training.callbacks import prepare_run_directory
 from sparcode.training.checkpoint import read_checkpoint
 from sparcode.training.loop import Trainer, TrainerParts
 from sparcode.training.step import StepInputs
+from sparcode.training.world import World
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,9 +46,10 @@ VALIDATION_STREAM = 11
 def train_run(arguments: TrainArguments) -> None:
     """Train into ``arguments.output_dir``; with ``resume`` continue from its last checkpoint."""
     config, run_dir = arguments.config, arguments.output_dir
-    runtime.configure(config.device, config.seed)
-    _check_run_directory(arguments)
-    dataset = load_data(config)
+    world = runtime.configure(config.device, config.seed)
+    if world.first:
+        _check_run_directory(arguments)
+    dataset = load_data_together(config, world)
     network = build_network(config.model, data_shape(config, dataset))
     _LOG.info(
         "%s on %s: %d users, %d items, %d training interactions, %d weights",
@@ -66,11 +68,12 @@ def train_run(arguments: TrainArguments) -> None:
         network,
         batches,
         step_inputs(config, dataset, network, batches),
-        _Validator(config, dataset, network),
-        lambda: sample_tokens(config, dataset, network, batches),
+        _Validator(config, dataset, network, world),
+        lambda: sample_tokens(config, dataset, network, batches, world),
         dataset.fingerprint,
+        world,
     )
-    if not arguments.resume:
+    if world.first and not arguments.resume:
         (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     state = Trainer(config, parts, run_dir).fit(arguments.resume)
     _LOG.info(
@@ -80,6 +83,7 @@ def train_run(arguments: TrainArguments) -> None:
         state.best_epoch,
         run_dir,
     )
+    world.leave()
 
 
 def _check_run_directory(arguments: TrainArguments) -> None:
@@ -133,10 +137,13 @@ def step_inputs(
 
 
 class _Validator:
-    """Full ranking of the validation split by the network, in the phase the training is in."""
+    """Full ranking of the validation split by the network, in the phase the training is in.
 
-    def __init__(self, config: Config, dataset: Dataset, network: MatchingNetwork) -> None:
-        self._config, self._dataset, self._network = config, dataset, network
+    The users are divided among the workers.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, network: MatchingNetwork, world: World) -> None:
+        self._config, self._dataset, self._network, self._world = config, dataset, network, world
         self._queries = queries_of(config, dataset, "valid", config.train.validation_users, VALIDATION_STREAM)
         if not len(self._queries):
             raise ConfigError(
@@ -153,25 +160,26 @@ class _Validator:
             self._rankers[quantized] = ExhaustiveRanker(self._network, self._dataset.num_items, quantized)
         ranker = self._rankers[quantized]
         ranker.refresh()
-        result = ranker.rank(self._queries, max(self._ks), exclude_seen=True)
-        return ranking_metrics(
-            result.item_ids, self._queries.target_indptr, self._queries.target_items, self._ks
-        )
+        return relevance(ranker, self._queries, self._ks, True, self._world)
 
 
 def sample_tokens(
-    config: Config, dataset: Dataset, network: MatchingNetwork, batches: BatchSource
+    config: Config, dataset: Dataset, network: MatchingNetwork, batches: BatchSource, world: World
 ) -> NDArray[np.float32]:
-    """Tokens (Q, K_u, D) of histories from the first training batches."""
-    cell = TokenEncoder(network)
+    """Tokens (Q, K_u, D) of histories from the first training batches, divided among the workers."""
     names = user_feature_names(config, dataset)
-    pieces: list[NDArray[np.float32]] = []
+    histories: list[NDArray[np.int32]] = []
+    users: list[NDArray[np.int64]] = []
     wanted = KMEANS_QUERIES
     for batch in batches.epoch(0):
         real = np.unique(batch.query_index[batch.weights > 0] // batch.history.shape[1])
-        rows = [np.asarray(dataset.user_arrays[name][batch.users[real]]) for name in names]
-        pieces.extend(encode_queries(cell, batch.history[real], rows, config.train.batch_size))
-        wanted -= len(pieces[-1])
+        histories.append(batch.history[real])
+        users.append(batch.users[real])
+        wanted -= len(real)
         if wanted <= 0:
             break
-    return np.concatenate(pieces)
+    own = world.share(sum(map(len, users)))
+    history, user = np.concatenate(histories)[own], np.concatenate(users)[own]
+    rows = [np.asarray(dataset.user_arrays[name][user]) for name in names]
+    (tokens,) = encode_queries(TokenEncoder(network), history, rows, config.train.batch_size)
+    return world.gather(tokens)

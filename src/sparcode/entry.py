@@ -81,6 +81,7 @@ def run_entry(main: Callable[[list[str]], None], argv: list[str]) -> int:
         be read or written; 130: interrupted; 1: anything else.
     """
     configure_logging()
+    _introduce_worker()
     try:
         main(argv)
         sys.stdout.flush()
@@ -98,6 +99,14 @@ def run_entry(main: Callable[[list[str]], None], argv: list[str]) -> int:
     except Exception as error:
         return _report_internal(error)
     return EXIT_DONE
+
+
+def _introduce_worker() -> None:
+    """Says in the log of a worker that msrun started which one it is: the launcher knows its number alone."""
+    if os.environ.get("MS_ROLE") == "MS_WORKER":
+        rank, size = os.environ.get("RANK_ID", "?"), os.environ.get("MS_WORKER_NUM", "?")
+        sys.stderr.write(f"worker of rank {rank} of {size}: process {os.getpid()}\n")
+        sys.stderr.flush()
 
 
 def _exit_code(error: SystemExit) -> int:

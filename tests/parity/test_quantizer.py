@@ -41,7 +41,7 @@ class Update(nn.Cell):
         self.quantizer = quantizer
 
     def construct(self, tokens: Tensor, codes: Tensor, weights: Tensor, restart_rows: Tensor) -> Tensor:
-        return self.quantizer.update(tokens, codes, weights, restart_rows)
+        return self.quantizer.update(self.quantizer.statistics(tokens, codes, weights, restart_rows))
 
 
 class LinearLoss(nn.Cell):

@@ -170,6 +170,9 @@ class LossConfig(Section):
         0.75, description="sampling weight is count ** this (popularity, mixed)"
     )
     logq_correction: bool = Field(True, description="subtract the log of a negative's expected count")
+    gather_in_batch: bool = Field(
+        True, description="in-batch negatives of all workers of a job, false = each has those of its share"
+    )
 
 
 class TrainConfig(Section):

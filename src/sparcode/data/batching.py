@@ -33,12 +33,29 @@ class QueryBatch:
     weights: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class BatchShare:
+    """What one of several workers has to do of a batch.
+
+    Attributes:
+        batch: own rows and queries, in the order of the whole batch, padded to a shape that is the same for
+            every batch.
+        rows: (S,) int64 rows of the whole batch that are own ones, 0 = padding.
+        places: (n,) int64 places of the own real queries among those of the whole batch, ascending.
+    """
+
+    batch: QueryBatch
+    rows: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+
 class BatchSource(Protocol):
-    """Batches of one training set."""
+    """Batches of one training set; a row has at most ``queries_per_row`` queries."""
 
     steps_per_epoch: int
     every_position: bool
     queries_per_batch: int
+    queries_per_row: int
     rows_per_batch: int
 
     def epoch(self, number: int) -> Iterator[QueryBatch]:
@@ -54,6 +71,51 @@ class BatchOptions:
     history_length: int
     targets_per_sequence: int
     seed: int
+
+
+class Sharding:
+    """Divides batches among workers: no row is left out or worked on twice.
+
+    Rows are dealt out back and forth, those with the most queries first. So workers have equally many rows,
+    and their numbers of queries differ by less than what one row can have: that bounds the padding.
+
+    Args:
+        source: of the batches.
+        rank: which worker.
+        size: how many of them.
+    """
+
+    def __init__(self, source: BatchSource, rank: int, size: int) -> None:
+        self._rank, self._size = rank, size
+        self.rows = -(-source.rows_per_batch // size)
+        spare = source.queries_per_row if size > 1 else 0
+        self.queries = min(-(-source.queries_per_batch // size) + spare, source.queries_per_batch)
+
+    def share(self, batch: QueryBatch) -> BatchShare:
+        """The worker's part of a batch."""
+        length = batch.history.shape[1]
+        count = int(batch.weights.sum())
+        if self._size == 1:
+            return BatchShare(batch, np.arange(len(batch.history)), np.arange(count))
+        row_of = batch.query_index[:count] // length
+        own = np.sort(self._dealt(np.bincount(row_of, minlength=len(batch.history))))
+        new_place = np.full(len(batch.history), -1)
+        new_place[own] = np.arange(len(own))
+        places = np.flatnonzero(new_place[row_of] >= 0)
+        rows = np.zeros(self.rows, np.int64)
+        rows[: len(own)] = own
+        history, users = batch.history[rows], batch.users[rows]
+        history[len(own) :] = 0
+        index = new_place[row_of[places]] * length + batch.query_index[places] % length
+        padded = _padded(history, users, index, batch.positives[places], self.queries)
+        return BatchShare(padded, rows, places)
+
+    def _dealt(self, queries: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Own rows of a batch with so many queries in each row."""
+        order = np.argsort(-queries, kind="stable")
+        turn, place = np.divmod(np.arange(len(order)), self._size)
+        rank = np.where(turn % 2, self._size - 1 - place, place)
+        return order[rank == self._rank]
 
 
 def make_batches(dataset: Dataset, options: BatchOptions) -> BatchSource:
@@ -77,6 +139,7 @@ class SequenceBatches:
         self._options = options
         self._users, self._starts, self._lengths = _windows(train.indptr, options.history_length)
         self.rows_per_batch = options.batch_size
+        self.queries_per_row = options.history_length
         self.queries_per_batch = options.batch_size * min(
             options.targets_per_sequence, options.history_length
         )
@@ -129,6 +192,7 @@ class PairBatches:
         usable = counts[self._owner] >= (2 if with_history else 1)
         self._pairs = np.flatnonzero(usable)
         self.rows_per_batch = self.queries_per_batch = options.batch_size
+        self.queries_per_row = 1
         self.steps_per_epoch = -(-len(self._pairs) // options.batch_size)
 
     def epoch(self, number: int) -> Iterator[QueryBatch]:

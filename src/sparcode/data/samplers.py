@@ -17,6 +17,10 @@ class CandidateSampler:
     With ``logq_correction`` the returned log of the expected number of draws turns the sum over candidates
     into an unbiased estimate of the sum over the whole catalogue (importance sampling).
 
+    Attributes:
+        own_queries_only: whether in-batch candidates are the positives of one worker's share of the batch,
+            not of the whole batch.
+
     Args:
         config: kind and number of negatives.
         item_counts: (I + 1,) interactions of each item in the training data, entry 0 = padding.
@@ -26,6 +30,7 @@ class CandidateSampler:
         self._kind = config.negatives
         self._number = config.num_negatives
         self._correct = config.logq_correction
+        self.own_queries_only = not config.gather_in_batch
         self.num_items = len(item_counts) - 1
         counts = item_counts[1:].astype(np.float64)
         total = counts.sum()

@@ -38,13 +38,18 @@ class QuerySet:
 
     def take(self, count: int) -> QuerySet:
         """The first ``count`` queries."""
+        return self.part(slice(0, min(count, len(self))))
+
+    def part(self, rows: slice) -> QuerySet:
+        """The queries from ``rows.start`` to before ``rows.stop``, both within range."""
+        targets = slice(self.target_indptr[rows.start], self.target_indptr[rows.stop])
         return QuerySet(
-            self.users[:count],
-            self.history[:count],
-            tuple(rows[:count] for rows in self.user_rows),
-            self.seen[:count],
-            self.target_indptr[: min(count, len(self)) + 1],
-            self.target_items[: self.target_indptr[min(count, len(self))]],
+            self.users[rows],
+            self.history[rows],
+            tuple(part[rows] for part in self.user_rows),
+            self.seen[rows],
+            self.target_indptr[rows.start : rows.stop + 1] - targets.start,
+            self.target_items[targets],
         )
 
 

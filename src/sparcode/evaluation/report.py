@@ -15,16 +15,23 @@ from sparcode.errors import OutputError
 from sparcode.evaluation.metrics import index_recall_at_k, ranking_metrics
 from sparcode.evaluation.queries import QuerySet
 from sparcode.evaluation.rankers import Ranker
+from sparcode.training.world import World
 from sparcode.types import SearchResult
 
 TIE_TOLERANCE = 1e-5
 """Relative score difference below which index and network count as tied: their sums round differently."""
 
 
-def relevance(ranker: Ranker, queries: QuerySet, ks: Sequence[int], exclude_seen: bool) -> dict[str, float]:
-    """Full-ranking metrics at every cut-off, macro average over the queries."""
-    result = ranker.rank(queries, max(ks), exclude_seen)
-    return ranking_metrics(result.item_ids, queries.target_indptr, queries.target_items, ks)
+def relevance(
+    ranker: Ranker, queries: QuerySet, ks: Sequence[int], exclude_seen: bool, world: World
+) -> dict[str, float]:
+    """Full-ranking metrics at every cut-off, macro average over the queries, which the workers divide."""
+    own = world.share(len(queries))
+    count = own.stop - own.start
+    part = queries.part(own) if count else queries.take(1)  # a worker without a query knows the names as well
+    result = ranker.rank(part, max(ks), exclude_seen)
+    metrics = ranking_metrics(result.item_ids, part.target_indptr, part.target_items, ks)
+    return world.mean(metrics, count)
 
 
 def fidelity(

@@ -3,6 +3,7 @@
 from sparcode.index.build.blocks import BlockScorer, IndexBuildError
 from sparcode.index.build.builder import BuildReport, BuildResult, build_index
 from sparcode.index.build.options import BuildOptions
+from sparcode.index.build.sharing import BuildShare
 from sparcode.index.codes import count_terms, decode_terms, encode_terms, tokens_of_terms
 from sparcode.index.filters.attributes import ItemAttributes
 from sparcode.index.inverted_index import KERNELS, InvertedIndex
@@ -14,6 +15,7 @@ __all__ = [
     "BuildOptions",
     "BuildReport",
     "BuildResult",
+    "BuildShare",
     "IndexBuildError",
     "InvertedIndex",
     "ItemAttributes",

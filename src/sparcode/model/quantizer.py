@@ -170,18 +170,19 @@ class ProductQuantizer(nn.Cell):
         error = ops.square(tokens - quantized).mean((1, 2))
         return tokens + ops.stop_gradient(quantized - tokens), codes, error
 
-    def update(self, tokens: Tensor, codes: Tensor, weights: Tensor, restart_rows: Tensor) -> Tensor:
-        """Move the codebooks towards the tokens of one step.
+    def statistics(self, tokens: Tensor, codes: Tensor, weights: Tensor, restart_rows: Tensor) -> Tensor:
+        """What the codebooks need to know of the tokens of one step; adds up over the workers of a job.
 
         Args:
             tokens: (Q, K_u, D) tokens before quantization; no gradient flows from here.
             codes: (Q, K_u, M) int32, their codewords.
             weights: (Q,) float32, 1 for real queries and 0 for padding.
             restart_rows: (S * M * N,) int32 in [0, T): the row of tokens (T = Q * K_u / S of them) whose
-                sub-vector replaces each codeword should it be dead.
+                sub-vector replaces each codeword should it be dead; -1 where another worker has it.
 
         Returns:
-            The new EMA counts (S * M * N,); using the value keeps the update in the compiled graph.
+            (S * M * N, 1 + 2 * D/M): of each codeword the number of sub-vectors assigned to it, their sum,
+            and the one to restart from, zeros where another worker has it.
         """
         per_query = self.num_tokens // self.num_slots
         parts = tokens.reshape(-1, self.sub_size)  # (T * S*M, D/M)
@@ -191,11 +192,25 @@ class ProductQuantizer(nn.Cell):
         rows = rows.reshape(-1)
         sums = ops.unsorted_segment_sum(parts * ops.expand_dims(share, 1), rows, self.rows)
         counts = ops.unsorted_segment_sum(share, rows, self.rows)
-        new_counts = self.ema_counts * self.decay + counts * (1.0 - self.decay)
+        own = ops.maximum(restart_rows, ops.zeros_like(restart_rows))
+        fresh = ops.gather(parts, own * self.books + self.owner, 0)
+        fresh = fresh * ops.expand_dims((restart_rows >= 0).astype(ms.float32), 1)
+        return ops.concat((ops.expand_dims(counts, 1), sums, fresh), 1)
+
+    def update(self, statistics: Tensor) -> Tensor:
+        """Move the codebooks towards the tokens of one step.
+
+        Args:
+            statistics: (S * M * N, 1 + 2 * D/M), see ``statistics``.
+
+        Returns:
+            The new EMA counts (S * M * N,); using the value keeps the update in the compiled graph.
+        """
+        counts, sums, fresh = ops.split(statistics, [1, self.sub_size, self.sub_size], 1)
+        new_counts = self.ema_counts * self.decay + counts.reshape(-1) * (1.0 - self.decay)
         new_sums = self.ema_sums * self.decay + sums * (1.0 - self.decay)
         books = new_sums / ops.expand_dims(self._smoothed(new_counts), 1)
         if self.restart_threshold > 0:
-            fresh = ops.gather(parts, restart_rows * self.books + self.owner, 0)
             dead = new_counts < self.restart_threshold
             dead_rows = ops.broadcast_to(ops.expand_dims(dead, 1), books.shape)
             books = ops.select(dead_rows, fresh, books)

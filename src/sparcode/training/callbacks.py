@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -49,6 +50,32 @@ class TensorBoard:
 
     def close(self) -> None:
         self._writer.close()
+
+
+class EpochRecords:
+    """The record of every epoch, in both forms; nothing is written by workers that have not to ``write``.
+
+    Args:
+        run_dir: run directory.
+        epoch: epochs done before; later records of an earlier attempt are dropped.
+        write: whether this process is the one that writes.
+    """
+
+    def __init__(self, run_dir: Path, epoch: int, write: bool) -> None:
+        self._log = MetricsLog(run_dir / "metrics.jsonl", epoch) if write else None
+        self._board = TensorBoard(run_dir / "tensorboard") if write else None
+
+    def __enter__(self) -> EpochRecords:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._board is not None:
+            self._board.close()
+
+    def append(self, record: dict[str, Any]) -> None:
+        if self._log is not None and self._board is not None:
+            self._log.append(record)
+            self._board.write(record, record["epoch"])
 
 
 class Progress:
@@ -118,6 +145,10 @@ class CodebookMonitor:
         """Count codes (T, books)."""
         for book, column in enumerate(codes.T):
             self._counts[book] += np.bincount(column, minlength=self._counts.shape[1])
+
+    def add_up(self, total: Callable[[NDArray], NDArray[np.float64]]) -> None:
+        """Replace the counts by their ``total`` over workers."""
+        self._counts = total(self._counts).astype(np.int64)
 
     def summary(self) -> dict[str, float]:
         total = np.maximum(self._counts.sum(1, keepdims=True), 1)

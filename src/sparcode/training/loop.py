@@ -11,19 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Parameter, Tensor, nn
 from numpy.typing import NDArray
 
 from sparcode.config.schema import Config
-from sparcode.data.batching import BatchSource
+from sparcode.data.batching import BatchSource, Sharding
 from sparcode.errors import CheckpointError, TrainingError
 from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
-from sparcode.training.callbacks import CodebookMonitor, MetricsLog, Progress, TensorBoard
+from sparcode.training.callbacks import CodebookMonitor, EpochRecords, Progress
 from sparcode.training.checkpoint import CheckpointMeta, load_into, read_checkpoint, save_checkpoint
 from sparcode.training.schedule import learning_rate_at
 from sparcode.training.step import StepInputs, TrainStep, make_optimizer, set_learning_rate
+from sparcode.training.world import World
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class TrainerParts:
         validate: (quantized) -> validation metrics by name; full ranking.
         sample_tokens: () -> tokens (Q, K_u, D) of training queries, for fitting the codebooks.
         fingerprint: of the data set.
+        world: the workers that train together.
     """
 
     network: MatchingNetwork
@@ -47,6 +49,7 @@ class TrainerParts:
     validate: Callable[[bool], dict[str, float]]
     sample_tokens: Callable[[], NDArray[np.float32]]
     fingerprint: str
+    world: World
 
 
 @dataclass
@@ -73,10 +76,11 @@ class Trainer:
 
     def __init__(self, config: Config, parts: TrainerParts, run_dir: Path) -> None:
         self._config, self._parts, self._run_dir = config, parts, run_dir
-        self._network = parts.network
+        self._network, self._world = parts.network, parts.world
         self._has_codes = isinstance(parts.network, SparCode)
         self._optimizer = make_optimizer(parts.network, config)
         self._state = LoopState(quantized=not self._has_codes)
+        self._sharding = Sharding(parts.batches, parts.world.rank, parts.world.size)
         self._steps: dict[bool, TrainStep] = {}
 
     @property
@@ -101,23 +105,31 @@ class Trainer:
         """
         if resume:
             self._restore()
-        log = MetricsLog(self._run_dir / "metrics.jsonl", self._state.epoch)
-        board = TensorBoard(self._run_dir / "tensorboard")
+        self._world.copy_from_first(self._parameters())
         train, state = self._config.train, self._state
-        try:
+        with EpochRecords(self._run_dir, state.epoch, write=self._world.first) as records:
             while state.epoch < train.epochs and not self._exhausted():
                 self._enter_phase()
                 record = self._train_epoch()
                 state.epoch += 1
                 if state.epoch % train.validate_every == 0 or state.epoch == train.epochs:
                     record["valid"] = self._validate()
-                log.append(record)  # before the checkpoint: resuming drops lines after it, but cannot add any
+                self._check_agreement()
+                records.append(record)  # before the checkpoint: resuming drops lines after it, but adds none
                 self._save("last")
-                board.write(record, state.epoch)
                 _LOG.info(_epoch_line(record, train.monitor))
-        finally:
-            board.close()
         return state
+
+    def _parameters(self) -> list[Parameter]:
+        return [*self._network.get_parameters(), *self._optimizer.get_parameters()]
+
+    def _check_agreement(self) -> None:
+        if not self._world.agree(self._parameters()):
+            raise TrainingError(
+                "the weights of the workers differ",
+                where=f"rank {self._world.rank}, epoch {self._state.epoch}",
+                remedy="see that all workers run the same versions on the same kind of device, and --resume",
+            )
 
     def _exhausted(self) -> bool:
         patience = self._config.train.patience
@@ -140,6 +152,7 @@ class Trainer:
         quantizer = self._network.quantizer
         tokens = self._parts.sample_tokens()
         quantizer.fit(tokens, self._config.seed)
+        self._world.copy_from_first(quantizer.get_parameters())
         state.quantized, state.best, state.stale = True, -math.inf, 0
         _LOG.info("epoch %d: codebooks fitted by k-means on %d queries", state.epoch + 1, len(tokens))
 
@@ -154,7 +167,7 @@ class Trainer:
                 every_position=self._parts.batches.every_position,
                 use_noise=self._network.encoder.noise_layers > 0,
             )
-            step = TrainStep(loss, self._optimizer, train.gradient_clip)
+            step = TrainStep(loss, self._optimizer, train.gradient_clip, self._world.size)
             step.set_train(True)
             self._steps[quantized] = step
         return self._steps[quantized]
@@ -164,9 +177,9 @@ class Trainer:
             return CodebookMonitor(1, 1)
         return CodebookMonitor(self._network.quantizer.books, self._network.quantizer.codebook_size)
 
-    def _real_codes(self, codes: Tensor, weights: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Codes (Q, K_u, M) of a batch -> (T, books) of its real queries; padding stands at the end."""
-        array: NDArray[np.int32] = codes.asnumpy()[: int(weights.sum())]
+    def _real_codes(self, codes: Tensor, count: int) -> NDArray[np.int32]:
+        """Codes (Q, K_u, M) of a share -> (T, books) of its ``count`` real queries; padding comes last."""
+        array: NDArray[np.int32] = codes.asnumpy()[:count]
         return array.reshape(-1, self._network.quantizer.books)
 
     def _train_epoch(self) -> dict[str, Any]:
@@ -179,11 +192,12 @@ class Trainer:
         sums, samples = np.zeros(3), 0
         for batch in batches.epoch(state.epoch):
             set_learning_rate(self._optimizer, learning_rate_at(config.train, state.step, self._total_steps))
-            outputs = step(*self._parts.inputs.tensors(batch, state.step))
+            share = self._sharding.share(batch)
+            outputs = step(*self._parts.inputs.tensors(batch, share, state.step))
             losses = [float(value.asnumpy()) for value in outputs[:3]]
             self._check_finite(losses[0])
             if track:
-                monitor.add(self._real_codes(outputs[3], batch.weights))
+                monitor.add(self._real_codes(outputs[3], len(share.places)))
             count = int(batch.weights.sum())
             sums, samples = sums + np.array(losses) * count, samples + count
             state.step += 1
@@ -201,6 +215,7 @@ class Trainer:
             "train_seconds": progress.seconds,
         }
         if track:
+            monitor.add_up(self._world.sum)
             record["codebook"] = monitor.summary()
             monitor.warn_on_collapse(config.train.collapse_warning)
         return record
@@ -230,6 +245,8 @@ class Trainer:
         return {**state.metrics, "seconds": time.monotonic() - started}
 
     def _save(self, name: str) -> None:
+        if not self._world.first:
+            return
         state = self._state
         progress = {"best": state.best, "best_epoch": state.best_epoch, "stale": state.stale}
         meta = CheckpointMeta(

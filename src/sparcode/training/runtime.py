@@ -1,4 +1,4 @@
-"""The one place that touches device, execution mode and seed.
+"""The one place that touches device, execution mode, seed and the cluster of workers.
 
 Entry scripts import it before anything else that imports MindSpore, because it brings the environment
 variables that MindSpore reads at its import.
@@ -10,16 +10,30 @@ import os
 
 import sparcode.environment  # noqa: F401  isort: skip  - before MindSpore
 import mindspore as ms
+from mindspore.communication import GlobalComm, get_group_size, get_rank, init
 
 from sparcode.config.schema import DeviceConfig
 from sparcode.errors import DeviceError
+from sparcode.training.world import World
+
+ROLE_VARIABLE = "MS_ROLE"
+"""What msrun tells the processes that it starts; absent in a process that works alone."""
+
+WAITING_SECONDS = 3600
+"""How long a CPU worker waits for the others: while one of them prepares data or fits codebooks, say."""
 
 
-def configure(device: DeviceConfig, seed: int) -> None:
-    """Select device and mode and seed the initialisers.
+def configure(device: DeviceConfig, seed: int) -> World:
+    """Select device and mode, join the other workers of the job if there are any, seed the initialisers.
+
+    The scheduler that msrun starts beside its workers runs the same script: it stays in here until the job
+    ends. Call this before anything that reads or writes files.
+
+    Returns:
+        The workers of the job; the world of size 1 without msrun.
 
     Raises:
-        DeviceError: this installation of MindSpore lacks the device.
+        DeviceError: this installation of MindSpore lacks the device, or the workers do not find each other.
     """
     if device.target != "CPU":
         # the variable is a CPU measure; MindSpore's tuning guide for Ascend wants it off
@@ -34,8 +48,31 @@ def configure(device: DeviceConfig, seed: int) -> None:
             received=_first_line(error),
             remedy="use --device_target CPU or install MindSpore with drivers for the device",
         ) from error
+    world = _join()
     ms.set_context(mode=ms.GRAPH_MODE if device.mode == "graph" else ms.PYNATIVE_MODE)
     ms.set_seed(seed)
+    return world
+
+
+def _join() -> World:
+    role = os.environ.get(ROLE_VARIABLE)
+    if role is None:
+        return World()
+    if role == "MS_WORKER":
+        # MindSpore's CPU collectives give up after 30 seconds otherwise; the scheduler must not get this
+        # value, with which it would notice the end of a worker that late
+        os.environ.setdefault("MS_NODE_TIMEOUT", str(WAITING_SECONDS))
+    if not GlobalComm.INITED:
+        try:
+            init()
+        except RuntimeError as error:
+            raise DeviceError(
+                "the workers of the job did not find each other",
+                where=f"rank {os.environ.get('RANK_ID', '?')}",
+                received=_first_line(error),
+                remedy="see the logs of the other workers and of the scheduler",
+            ) from error
+    return World(get_rank(), get_group_size())
 
 
 def _select(target: str) -> None:

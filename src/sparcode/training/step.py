@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
+from numpy.typing import NDArray
 
 from sparcode.config.schema import Config
-from sparcode.data.batching import QueryBatch
+from sparcode.data.batching import BatchShare, QueryBatch
 from sparcode.data.samplers import CandidateSampler
 from sparcode.model.losses import TrainingLoss
 from sparcode.model.matching import MatchingNetwork
@@ -19,24 +20,55 @@ STEP_STREAM = 3
 """Number of the random stream of a step, beside those of the batch order."""
 
 
+class SumOverWorkers(nn.Cell):
+    """Adds up tensors over the workers of a job, all of them in one AllReduce.
+
+    One message instead of one for each weight costs two copies in memory and saves the latency of the
+    others; the sum is the same, bit for bit, on every worker.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reduce = ops.AllReduce(ops.ReduceOp.SUM)
+
+    def construct(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """float32 tensors of any shapes -> their sums."""
+        flat: tuple[Tensor, ...] = ()
+        sizes: tuple[int, ...] = ()
+        for tensor in tensors:
+            flat = (*flat, tensor.reshape(-1))
+            sizes = (*sizes, tensor.size)
+        pieces = ops.split(self.reduce(ops.concat(flat)), sizes)
+        sums: tuple[Tensor, ...] = ()
+        for number in range(len(sizes)):
+            sums = (*sums, pieces[number].reshape(tensors[number].shape))
+        return sums
+
+
 class TrainStep(nn.Cell):
     """Compiled step: returns total loss, softmax loss, commitment loss and the codes of the batch.
 
-    The codebooks move after the forward pass and by their own rule; the optimizer does not know them.
+    The codebooks move after the forward pass and by their own rule; the optimizer does not know them. Among
+    several workers each gives the gradients of its share of the batch, weighted by its number of queries, and
+    the statistics of its tokens; all make the same step then, that of the whole batch, and return its losses.
 
     Args:
         loss: network and loss of one phase of the training.
         optimizer: shared by the phases.
         gradient_clip: largest global norm of the gradients, 0 = off.
+        num_workers: workers that share a batch.
     """
 
-    def __init__(self, loss: TrainingLoss, optimizer: nn.Optimizer, gradient_clip: float) -> None:
+    def __init__(
+        self, loss: TrainingLoss, optimizer: nn.Optimizer, gradient_clip: float, num_workers: int = 1
+    ) -> None:
         super().__init__(auto_prefix=False)
         self.loss = loss
         self.optimizer = optimizer
         self.gradient_clip = gradient_clip
         self.moves_codebooks = loss.quantize and isinstance(loss.network, SparCode)
         self.gradients = ms.value_and_grad(loss, None, optimizer.parameters, has_aux=True)
+        self.sum_over_workers = SumOverWorkers() if num_workers > 1 else None
 
     def construct(
         self,
@@ -53,12 +85,25 @@ class TrainStep(nn.Cell):
         (total, softmax, commitment, tokens, codes), gradients = self.gradients(
             history, query_index, positives, weights, candidates, log_expected, noise, *user_rows
         )
+        statistics = ops.zeros((1,), ms.float32)
+        if self.moves_codebooks:
+            statistics = self.loss.network.quantizer.statistics(tokens, codes, weights, restart_rows)
+        if self.sum_over_workers is not None:
+            count = weights.sum()
+            means: tuple[Tensor, ...] = (count, total * count, softmax * count, commitment * count)
+            for gradient in gradients:
+                means = (*means, gradient * count)
+            sums = self.sum_over_workers(statistics, *means)
+            statistics, count = sums[0], sums[1]
+            total, softmax, commitment = sums[2] / count, sums[3] / count, sums[4] / count
+            gradients = ()
+            for part in sums[5:]:
+                gradients = (*gradients, part / count)
         if self.gradient_clip > 0:
             gradients = ops.clip_by_global_norm(gradients, self.gradient_clip)
         total = ops.depend(total, self.optimizer(gradients))
         if self.moves_codebooks:
-            counts = self.loss.network.quantizer.update(tokens, codes, weights, restart_rows)
-            total = ops.depend(total, counts)
+            total = ops.depend(total, self.loss.network.quantizer.update(statistics))
         return total, softmax, commitment, codes
 
 
@@ -80,10 +125,13 @@ def set_learning_rate(optimizer: nn.Optimizer, value: float) -> None:
 class StepInputs:
     """Turns a batch into the input tensors of TrainStep and draws all random numbers of the step.
 
+    The numbers are drawn for the whole batch, so that they do not depend on the number of workers; each
+    takes those of its share.
+
     Args:
         seed: seed of the run; the numbers depend on it and on the step alone.
         sampler: candidate sampler.
-        noise_shape: (layers, S, L, d) of the dropout noise; layers = 0 without dropout.
+        noise_shape: (layers, S, L, d) of the dropout noise of a whole batch; layers = 0 without dropout.
         codewords: number of codewords of all codebooks, 0 for models without.
         rows_per_query: rows of tokens that each codebook sees of a query; see ProductQuantizer.
         user_arrays: rows of every user feature, in input order.
@@ -100,27 +148,42 @@ class StepInputs:
     ) -> None:
         self._seed = seed
         self._sampler = sampler
-        self._noise_shape = noise_shape if noise_shape[0] else (1, 1, 1, 1)
+        self._noise_shape = noise_shape
         self._codewords = max(codewords, 1)
         self._rows_per_query = rows_per_query
         self._user_arrays = user_arrays
 
-    def tensors(self, batch: QueryBatch, step: int) -> list[Tensor]:
-        """Input tensors of one step, in the order of TrainStep.construct."""
+    def tensors(self, batch: QueryBatch, share: BatchShare, step: int) -> list[Tensor]:
+        """Input tensors of this worker's share of one step, in the order of TrainStep.construct."""
         rng = np.random.default_rng([self._seed, STEP_STREAM, step])
-        candidates, log_expected = self._sampler.draw(rng, batch.positives, batch.weights)
-        rows = max(int((batch.weights > 0).sum()) * self._rows_per_query, 1)
-        restart_rows = rng.integers(0, rows, self._codewords, dtype=np.int32)
-        noise = rng.integers(0, 256, self._noise_shape, dtype=np.uint8)
+        own = share.batch
+        source = own if self._sampler.own_queries_only else batch
+        candidates, log_expected = self._sampler.draw(rng, source.positives, source.weights)
+        rows = max(int(batch.weights.sum()) * self._rows_per_query, 1)
+        restart_rows = self._own_rows(rng.integers(0, rows, self._codewords, dtype=np.int32), share)
         arrays = [
             restart_rows,
-            batch.history,
-            batch.query_index,
-            batch.positives,
-            batch.weights,
+            own.history,
+            own.query_index,
+            own.positives,
+            own.weights,
             candidates,
             log_expected,
-            noise,
-            *(rows[batch.users] for rows in self._user_arrays),
+            self._noise(rng, share),
+            *(rows[own.users] for rows in self._user_arrays),
         ]
         return [Tensor(np.ascontiguousarray(array)) for array in arrays]
+
+    def _own_rows(self, rows: NDArray[np.int32], share: BatchShare) -> NDArray[np.int32]:
+        """Rows of tokens of the whole batch -> the same ones in the share, -1 where it does not have them."""
+        query, place = np.divmod(rows, self._rows_per_query)
+        if not len(share.places):
+            return np.full_like(rows, -1)
+        own = np.minimum(np.searchsorted(share.places, query), len(share.places) - 1)
+        found = share.places[own] == query
+        return np.where(found, own * self._rows_per_query + place, -1).astype(np.int32)
+
+    def _noise(self, rng: np.random.Generator, share: BatchShare) -> NDArray[np.uint8]:
+        if not self._noise_shape[0]:
+            return np.zeros((1, 1, 1, 1), np.uint8)
+        return rng.integers(0, 256, self._noise_shape, dtype=np.uint8)[:, share.rows]

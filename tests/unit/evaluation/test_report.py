@@ -10,6 +10,7 @@ import pytest
 from sparcode.errors import OutputError
 from sparcode.evaluation.queries import QuerySet
 from sparcode.evaluation.report import check_json_path, fidelity, latency, relevance, render
+from sparcode.training.world import World
 from sparcode.types import SearchResult
 
 QUERIES = QuerySet(
@@ -44,7 +45,7 @@ class Fixed:
 @pytest.mark.parametrize("exclude_seen", [True, False])
 def test_relevance_by_hand(exclude_seen: bool) -> None:
     ranker = Fixed([[5, 3, 4, 6], [7, 1, 8, 3]])
-    metrics = relevance(ranker, QUERIES, (2, 4), exclude_seen)
+    metrics = relevance(ranker, QUERIES, (2, 4), exclude_seen, World())
     assert ranker.asked == [(4, exclude_seen)]
     assert metrics["recall@2"] == pytest.approx((1 + 0.5) / 2)
     assert metrics["recall@4"] == 1.0
@@ -71,7 +72,9 @@ def test_fidelity_of_an_equal_ranking_is_one() -> None:
 def test_the_price_of_pruning_is_stated_in_relevance() -> None:
     exact = Fixed([[5, 3, 4, 6], [7, 1, 8, 3]])
     found = fidelity(Fixed([[3, 4], [8, 1]], [[4, 3], [4, 3]]), exact, QUERIES, 2, True)
-    both = [relevance(Fixed(ids), QUERIES, (2,), True) for ids in ([[3, 4], [8, 1]], [[5, 3], [7, 1]])]
+    both = [
+        relevance(Fixed(ids), QUERIES, (2,), True, World()) for ids in ([[3, 4], [8, 1]], [[5, 3], [7, 1]])
+    ]
     for name in ("recall", "ndcg"):
         change = both[0][f"{name}@2"] - both[1][f"{name}@2"]
         assert change < 0

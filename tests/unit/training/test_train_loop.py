@@ -23,6 +23,7 @@ from sparcode.model.factory import build_network
 from sparcode.training import loop
 from sparcode.training.checkpoint import read_checkpoint
 from sparcode.training.loop import Trainer, TrainerParts
+from sparcode.training.world import World
 
 TIMES = ("samples_per_second", "train_seconds")
 STEPS = 6
@@ -239,6 +240,7 @@ def trainer(config: Config, run_dir: Path, values: list[float]) -> Trainer:
         lambda quantized: {"ndcg@10": next(scripted)},
         lambda: np.repeat([0.0, 100.0, 200.0, 300.0], 3 * 4).reshape(4, 3, 4).astype(np.float32),
         dataset.fingerprint,
+        World(),
     )
     return Trainer(config, parts, run_dir)
 

@@ -14,13 +14,14 @@ from mindspore import Tensor
 from helpers import tiny_config, tiny_dataset
 from sparcode import assembly, assembly_training
 from sparcode.config.schema import Config
-from sparcode.data.batching import BatchOptions, BatchSource, make_batches
+from sparcode.data.batching import BatchOptions, BatchSource, Sharding, make_batches
 from sparcode.evaluation.queries import encode_queries
 from sparcode.model.factory import build_network
 from sparcode.model.inference import CodeEncoder, TokenEncoder
 from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.sparcode import SparCode
 from sparcode.training.step import StepInputs, TrainStep, make_optimizer, set_learning_rate
+from sparcode.training.world import World
 
 MODES = {"graph": ms.GRAPH_MODE, "pynative": ms.PYNATIVE_MODE}
 
@@ -34,13 +35,17 @@ class Bench:
     inputs: StepInputs
     batches: BatchSource
 
+    @property
+    def sharding(self) -> Sharding:
+        return Sharding(self.batches, 0, 1)
+
     def run(self, count: int) -> Iterator[list[np.ndarray]]:
         """Outputs of the first steps, epoch after epoch."""
         done = epoch = 0
         while done < count:
             for batch in self.batches.epoch(epoch):
                 if done < count:
-                    tensors = self.inputs.tensors(batch, done)
+                    tensors = self.inputs.tensors(batch, self.sharding.share(batch), done)
                     yield [output.asnumpy() for output in self.step(*tensors)]
                 done += 1
             epoch += 1
@@ -55,7 +60,7 @@ def make_bench(
     network = build_network(config.model, assembly.data_shape(config, dataset))
     batches = make_batches(dataset, BatchOptions(config.train.batch_size, 6, 6, 0))
     if quantize:
-        tokens = assembly_training.sample_tokens(config, dataset, network, batches)
+        tokens = assembly_training.sample_tokens(config, dataset, network, batches, World())
         network.quantizer.fit(tokens, 0)
     optimizer = make_optimizer(network, config)
     step = TrainStep(_loss(config, network, batches, quantize), optimizer, config.train.gradient_clip)
@@ -165,7 +170,7 @@ def test_the_random_numbers_of_a_step_depend_on_seed_and_step_alone(shared: bool
     batch = next(iter(bench.batches.epoch(0)))
 
     def arrays(step: int) -> list[np.ndarray]:
-        return [tensor.asnumpy() for tensor in bench.inputs.tensors(batch, step)]
+        return [tensor.asnumpy() for tensor in bench.inputs.tensors(batch, bench.sharding.share(batch), step)]
 
     first, again, later = arrays(5), arrays(5), arrays(6)
     for one, other in zip(first, again, strict=True):
@@ -179,6 +184,44 @@ def test_the_random_numbers_of_a_step_depend_on_seed_and_step_alone(shared: bool
     rows = int(batch.weights.sum()) * (3 if shared else 1)
     drawn = np.concatenate([arrays(step)[0] for step in range(400)])
     assert (drawn.min(), drawn.max()) == (0, rows - 1)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["slots", "shared"])
+def test_the_random_numbers_of_the_shares_are_those_of_the_batch(shared: bool) -> None:
+    values = {
+        "model.encoder.name": "sasrec",
+        "model.encoder.dropout": 0.5,
+        "model.quantizer.shared": shared,
+        "train.loss.negatives": "mixed",
+    }
+    bench = make_bench(values, quantize=False)
+    per_query = 3 if shared else 1
+    batch = next(iter(bench.batches.epoch(0)))
+    whole = [t.asnumpy() for t in bench.inputs.tensors(batch, bench.sharding.share(batch), 5)]
+    found = np.zeros(len(whole[0]), int)
+    for rank in range(3):
+        share = Sharding(bench.batches, rank, 3).share(batch)
+        own = [t.asnumpy() for t in bench.inputs.tensors(batch, share, 5)]
+        here = own[0] >= 0
+        found += here
+        rows = share.places[own[0][here] // per_query] * per_query + own[0][here] % per_query
+        np.testing.assert_array_equal(rows, whole[0][here])
+        np.testing.assert_array_equal(own[5], whole[5])  # candidates: the positives of all shares
+        np.testing.assert_array_equal(own[6], whole[6])
+        real = share.batch.history.any(1)
+        np.testing.assert_array_equal(own[7][:, real], whole[7][:, share.rows[real]])
+    np.testing.assert_array_equal(found, 1)  # every codeword restarts from the tokens of one worker
+
+
+def test_in_batch_negatives_of_the_own_share_alone() -> None:
+    bench = make_bench(
+        {"train.loss.negatives": "in_batch", "train.loss.gather_in_batch": False}, quantize=False
+    )
+    batch = next(iter(bench.batches.epoch(0)))
+    share = Sharding(bench.batches, 1, 2).share(batch)
+    candidates = bench.inputs.tensors(batch, share, 0)[5].asnumpy()
+    np.testing.assert_array_equal(candidates, share.batch.positives)
+    assert len(share.places) < batch.weights.sum()
 
 
 @pytest.mark.parametrize("encoder", ["dnn", "gru4rec", "sasrec"])
@@ -207,7 +250,7 @@ def test_encoded_training_histories_are_what_the_codebooks_are_fitted_on() -> No
     ms.set_seed(1)
     network = build_network(config.model, assembly.data_shape(config, dataset))
     batches = make_batches(dataset, BatchOptions(16, 6, 4, 0))
-    tokens = assembly_training.sample_tokens(config, dataset, network, batches)
+    tokens = assembly_training.sample_tokens(config, dataset, network, batches, World())
     assert isinstance(network, SparCode)
     histories = sum(int(batch.history.any(1).sum()) for batch in batches.epoch(0))
     assert tokens.shape == (histories, 3, 4)

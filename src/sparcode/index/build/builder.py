@@ -31,6 +31,7 @@ from sparcode.index.build.observed import TermPlan, plan_observed_terms
 from sparcode.index.build.options import BuildOptions
 from sparcode.index.build.parts import FileParts, MemoryParts
 from sparcode.index.build.pruning import Lists, Pruner, ShiftPruner, TopPruner
+from sparcode.index.build.sharing import BuildShare
 from sparcode.index.build.shortlist import list_recall, shortlisted_lists
 from sparcode.index.codes import count_terms
 from sparcode.index.inverted_index import InvertedIndex
@@ -61,7 +62,8 @@ class BuildReport:
         top_l: longest list that pruning allowed, the byte budget included; 0 unless pruned to top_l.
         shortlist_recall: share of the postings of exhaustive building that shortlists found, on a sample of
             lists; 1 without shortlists.
-        num_pairs: pairs that this build decided on, without samples and blocks of an earlier, killed build.
+        num_pairs: pairs that this build decided on, in all its processes, without samples and blocks of an
+            earlier, killed build.
         seconds: wall-clock time.
         pairs_per_second: scoring, pruning and joining together.
         options: the options.
@@ -102,6 +104,7 @@ def build_index(
     progress: Callable[[int, int], None] | None = None,
     term_counts: ArrayLike | None = None,
     work_dir: str | os.PathLike[str] | None = None,
+    share: BuildShare | None = None,
 ) -> BuildResult:
     """Score terms against all items and keep what pruning leaves (SparCode, indexing).
 
@@ -116,6 +119,8 @@ def build_index(
         term_counts: (S * N ** M,) int, how often queries produced each term; for ``codes="observed"``.
         work_dir: directory for part files, from which a later call continues a build that was killed. The
             postings of the index are memory-mapped from it.
+        share: which part this call builds when several processes build together, in a ``work_dir`` that all
+            see; every one returns the whole index. None = all of it.
 
     Returns:
         The index over term ids ``0 .. S * N ** M - 1`` and item ids ``1 .. num_items``, and a report.
@@ -131,13 +136,14 @@ def build_index(
     codebooks = np.asarray(codebooks, dtype=np.float32)
     num_terms = _check_sizes(scorer, codebooks)
     started = time.perf_counter()
-    build = _Build(scorer, codebooks, options, _plan(codebooks, num_terms, options, term_counts))
-    with _parts(build, work_dir) as parts:
+    share = share or BuildShare()
+    build = _Build(scorer, codebooks, options, _plan(codebooks, num_terms, options, term_counts), share)
+    with _parts(build, share.directory(work_dir)) as parts:
         resumed = parts.num_lists
         build.run(parts, progress)
-        index = build.index(parts.finish())
-    seconds = time.perf_counter() - started
-    report = build.report(index, resumed, seconds)
+        lists, built = parts.finish(), share.add_up(parts.num_lists - resumed)
+    index = build.index(lists if work_dir is None else share.merge(work_dir, lists))
+    report = build.report(index, built, time.perf_counter() - started)
     _log.info(
         "index built: %d postings, density %.4g, %.1f s",
         report.num_postings,
@@ -178,9 +184,16 @@ class _Build:
     """One build: what is scored, how it is pruned, and the blocks."""
 
     def __init__(
-        self, scorer: BlockScorer, codebooks: NDArray[np.float32], options: BuildOptions, plan: TermPlan
+        self,
+        scorer: BlockScorer,
+        codebooks: NDArray[np.float32],
+        options: BuildOptions,
+        plan: TermPlan,
+        share: BuildShare,
     ) -> None:
         self._scorer, self._codebooks, self._options, self._plan = scorer, codebooks, options, plan
+        blocks = share.blocks(-(-len(plan.term_ids) // options.block_terms))
+        self._own = plan.term_ids[blocks.start * options.block_terms : blocks.stop * options.block_terms]
         num_slots, num_codebooks, codebook_size, _ = codebooks.shape
         self._num_terms = count_terms(num_codebooks, codebook_size, num_slots)
         if options.shortlist and not isinstance(scorer, ShortlistScorer):
@@ -220,7 +233,7 @@ class _Build:
             return top_l
         lengths = np.full(len(self._plan.term_ids), top_l, dtype=np.int64)
         if not options.signed:
-            for place, block in self._blocks(0):
+            for place, block in self._blocks(self._plan.term_ids):
                 positive = sum((scores > 0).sum(1) for _, scores in self._scores(block))
                 lengths[place : place + len(block)] = np.minimum(positive, top_l)
         fits, redirected = top_l, self._plan.redirects is not None
@@ -241,16 +254,16 @@ class _Build:
     @property
     def max_postings(self) -> int:
         """Most postings that there may be, as far as that is known; 0 where it is not."""
-        return len(self._plan.term_ids) * self._top_l
+        return len(self._own) * self._top_l
 
     # ---- blocks
 
     def _scores(self, term_ids: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.float32]]]:
         return score_terms(self._scorer, self._codebooks, term_ids, self._options.block_items)
 
-    def _blocks(self, start: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Place of the first term of each block among those with a list, and the block."""
-        terms, size = self._plan.term_ids, self._options.block_terms
+    def _blocks(self, terms: NDArray[np.int64], start: int = 0) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Place among the terms of the first term of each block, and the block."""
+        size = self._options.block_terms
         for place in range(start, len(terms), size):
             yield place, terms[place : place + size]
 
@@ -273,11 +286,11 @@ class _Build:
         return pruner.finish()
 
     def run(self, parts: MemoryParts | FileParts, progress: Callable[[int, int], None] | None) -> None:
-        """Append the lists of all blocks that the parts do not hold yet."""
-        total = len(self._plan.term_ids)
+        """Append the lists of all own blocks that the parts do not hold yet."""
+        total = len(self._own)
         if progress is not None:
             progress(parts.num_lists, total)
-        blocks = (block for _, block in self._blocks(parts.num_lists))
+        blocks = (block for _, block in self._blocks(self._own, parts.num_lists))
         for lists in _in_order(self._lists, blocks, self._options.threads):
             parts.append(lists)
             if progress is not None:
@@ -296,7 +309,7 @@ class _Build:
         digest = hashlib.sha256(text.encode())
         digest.update(self._scorer.fingerprint.encode())
         digest.update(self._codebooks.tobytes())
-        digest.update(self._plan.term_ids.tobytes())
+        digest.update(self._own.tobytes())
         return digest.hexdigest()
 
     # ---- result
@@ -321,9 +334,9 @@ class _Build:
         sample = self._sample(_SAMPLE_TERMS)
         return list_recall(self._exhaustive(sample, self._top_l), self._lists(sample))
 
-    def report(self, index: InvertedIndex, resumed: int, seconds: float) -> BuildReport:
+    def report(self, index: InvertedIndex, scored: int, seconds: float) -> BuildReport:
         built = len(self._plan.term_ids)
-        num_pairs = (built - resumed) * index.num_items
+        num_pairs = scored * index.num_items
         return BuildReport(
             num_terms=index.num_terms,
             num_items=index.num_items,

@@ -1,0 +1,75 @@
+"""What every worker of the tests runs: trains the named cases one after the other and notes its weights.
+
+``python worker_cases.py DIRECTORY [--resume] CASE ...`` in as many processes as msrun starts. Data and run
+directories lie in DIRECTORY; ``weights_<case>_<rank>.txt`` there holds a checksum of all weights after each
+step.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from helpers import ring_config  # isort: skip
+from sparcode import assembly_training
+from sparcode.config.arguments import TrainArguments
+from sparcode.config.schema import Config
+from sparcode.entry import run_entry
+from sparcode.training.loop import Trainer
+
+CASES: dict[str, dict[str, object]] = {
+    "sparcode": {"model.quantizer.restart_threshold": 0.5, "train.gradient_clip": 0.5},
+    "two_tower": {
+        "model.name": "two_tower",
+        "train.loss.negatives": "mixed",
+        "train.loss.num_negatives": 8,
+    },
+    "all_to_all": {
+        "model.name": "all_to_all",
+        "model.encoder.name": "sasrec",
+        "model.encoder.dropout": 0.25,
+        "train.loss.negatives": "full",
+    },
+}
+"""A batch size that two workers cannot halve, and a last batch that is smaller than the others."""
+
+
+def case_config(directory: Path, case: str) -> Config:
+    """Configuration of a case with its data below ``directory``."""
+    common = {"train.batch_size": 15, "train.epochs": 4, "train.quantize_from": 0.25}
+    return ring_config(directory, {**common, **CASES[case]})
+
+
+class NotingTrainer(Trainer):
+    """Appends a checksum of all weights to ``notes`` after every step."""
+
+    notes: Path
+
+    def _check_finite(self, loss: float) -> None:
+        super()._check_finite(loss)
+        checksum = 0
+        for parameter in self._parameters():
+            checksum = zlib.crc32(parameter.asnumpy().tobytes(), checksum)
+        with self.notes.open("a") as file:
+            file.write(f"{checksum}\n")
+
+    def fit(self, resume: bool):  # type: ignore[no-untyped-def]
+        NotingTrainer.notes = Path(f"{self._run_dir}_weights_{self._world.rank}.txt")
+        return super().fit(resume)
+
+
+def main(argv: list[str]) -> None:
+    """Trains the cases."""
+    assembly_training.Trainer = NotingTrainer  # type: ignore[misc]
+    resume = "--resume" in argv
+    directory, *cases = [argument for argument in argv if argument != "--resume"]
+    for case in cases:
+        config = case_config(Path(directory), case)
+        assembly_training.train_run(TrainArguments(config, Path(directory) / case, resume))
+
+
+if __name__ == "__main__":
+    sys.exit(run_entry(main, sys.argv[1:]))
