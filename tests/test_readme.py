@@ -188,6 +188,18 @@ def test_a_rival_to_compare_with_shares_data_encoder_loss_and_budget(path: Path,
 
 # ---- commands
 
+LAUNCH_FLAGS = ("--workers", "--nodes", "--node_rank", "--master_addr", "--master_port", "--log_dir")
+
+
+def entry_flags(argv: list[str]) -> list[str]:
+    """The arguments of a shell script that it hands to the entry, without those of the launcher."""
+    kept = list(argv)
+    for flag in LAUNCH_FLAGS:
+        while flag in kept:
+            place = kept.index(flag)
+            del kept[place : place + 2]
+    return kept
+
 
 @dataclass
 class Reader:
@@ -214,9 +226,10 @@ class Reader:
             "update.py": self._update,
             "preprocess.py": lambda argv: assert_parsed(arguments.parse_preprocess(argv)),
             "scripts/run_standalone_train.sh": self._standalone_train,
-            "scripts/run_eval.sh": lambda argv: self._eval(["--run_dir", *argv]),
+            "scripts/run_distribute_train.sh": self._distribute_train,
+            "scripts/run_eval.sh": lambda argv: self._eval(["--run_dir", *entry_flags(argv)]),
             "scripts/run_export.sh": lambda argv: self._export(
-                ["--run_dir", argv[0], "--output", argv[1], *argv[2:]]
+                ["--run_dir", argv[0], "--output", argv[1], *entry_flags(argv[2:])]
             ),
             "scripts/quickstart.sh": self._quickstart,
             "scripts/test.sh": lambda argv: assert_in_usage("scripts/test.sh", argv),
@@ -237,6 +250,10 @@ class Reader:
         folder, stem = Path(config).parent.name, Path(config).stem
         default = [] if "--output_dir" in argv else ["--output_dir", f"runs/{folder}_{stem}"]
         self._train(["--config_path", config, *default, *argv[1:]])
+
+    def _distribute_train(self, argv: list[str]) -> None:
+        assert argv[0].isdigit()
+        self._standalone_train(entry_flags(argv[1:]))
 
     def _eval(self, argv: list[str]) -> None:
         assert_parsed(arguments.parse_eval(self._with_stand_in(argv)))
@@ -329,6 +346,8 @@ def test_the_commands_of_the_readme_parse_in_order(reader: Reader) -> None:
         "python eval.py --run_dir runs/absent",
         "python infer.py --bundle bundles/absent --input a.jsonl --output b.jsonl",
         "bash scripts/run_standalone_train.sh configs/absent.yaml",
+        "bash scripts/run_distribute_train.sh configs/ml-1m/sparcode_dnn.yaml",
+        "bash scripts/run_distribute_train.sh 2 configs/absent.yaml",
         "bash scripts/download_data.sh ml-2m raw",
         "bash scripts/quickstart.sh --tiny",
         "bash scripts/absent.sh",

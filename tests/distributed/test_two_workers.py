@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import sparcode.environment  # noqa: F401  isort: skip  - before MindSpore
-from worker_cases import case_config
+from worker_cases import case_config, evaluate
 
 from sparcode import assembly_training
 from sparcode.config.arguments import TrainArguments
@@ -85,18 +85,32 @@ def check_same_run(one: Path, other: Path) -> None:
     np.testing.assert_allclose(*tables, atol=TABLE_TOLERANCE)
 
 
+def check_same_evaluation(directory: Path, case: str) -> None:
+    """What two workers reported of a run is what one process finds in it; the index is the same one."""
+    together = json.loads((directory / f"{case}_eval.json").read_text())
+    checksum = evaluate(directory, case, directory / "alone.json")
+    alone = json.loads((directory / "alone.json").read_text())
+    assert together["num_queries"] == alone["num_queries"] > 0
+    assert together["metrics"] == pytest.approx(alone["metrics"], rel=1e-12)
+    assert together["fidelity"] == pytest.approx(alone["fidelity"])
+    assert together["index"]["num_postings"] == alone["index"]["num_postings"] > 0
+    checksums = [(directory / f"{case}_index_{rank}.txt").read_text() for rank in range(2)]
+    assert checksums == [str(checksum)] * 2
+
+
 @pytest.mark.parametrize(
-    "cases",
+    "argv",
     [
-        pytest.param(("sparcode",), id="sparcode"),
+        pytest.param(("sparcode", "--evaluate"), id="sparcode"),
         pytest.param(("two_tower", "all_to_all"), id="others", marks=pytest.mark.slow),
     ],
 )
-def test_two_workers_follow_one(tmp_path: Path, cases: tuple[str, ...]) -> None:
+def test_two_workers_follow_one(tmp_path: Path, argv: tuple[str, ...]) -> None:
+    cases = [argument for argument in argv if not argument.startswith("--")]
     two, one = tmp_path / "two", tmp_path / "one"
     two.mkdir()
     one.mkdir()
-    job = start(two, *cases)
+    job = start(two, *argv)
     for case in cases:
         train_alone(one, case)
     output, errors = job.communicate(timeout=400)
@@ -106,6 +120,8 @@ def test_two_workers_follow_one(tmp_path: Path, cases: tuple[str, ...]) -> None:
         first, second = ((two / f"{case}_weights_{rank}.txt").read_text().split() for rank in range(2))
         assert len(first) == records(two / case)[-1]["step"] > 12
         assert first == second  # of every weight, codebook and moment after every step
+        if "--evaluate" in argv:
+            check_same_evaluation(two, case)
     assert "worker of rank 0 of 2" in output  # the log of the first worker is shown
     assert "worker of rank 1 of 2" in (two / "logs" / "worker_1.log").read_text()
 

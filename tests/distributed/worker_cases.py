@@ -1,12 +1,14 @@
 """What every worker of the tests runs: trains the named cases one after the other and notes its weights.
 
-``python worker_cases.py DIRECTORY [--resume] CASE ...`` in as many processes as msrun starts. Data and run
-directories lie in DIRECTORY; ``weights_<case>_<rank>.txt`` there holds a checksum of all weights after each
-step.
+``python worker_cases.py DIRECTORY [--resume] [--evaluate] CASE ...`` in as many processes as msrun starts.
+Data and run directories lie in DIRECTORY; ``<case>_weights_<rank>.txt`` there holds a checksum of all weights
+after each step. With ``--evaluate`` every sparcode run is also evaluated from its index into
+``<case>_eval.json``, and ``<case>_index_<rank>.txt`` holds the checksum of an index that was built.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import zlib
 from pathlib import Path
@@ -14,8 +16,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers import ring_config  # isort: skip
-from sparcode import assembly_training
-from sparcode.config.arguments import TrainArguments
+from sparcode import assembly, assembly_training
+from sparcode.assembly_index import index_parts
+from sparcode.config.arguments import EvalArguments, TrainArguments
 from sparcode.config.schema import Config
 from sparcode.entry import run_entry
 from sparcode.training.loop import Trainer
@@ -39,7 +42,7 @@ CASES: dict[str, dict[str, object]] = {
 
 def case_config(directory: Path, case: str) -> Config:
     """Configuration of a case with its data below ``directory``."""
-    common = {"train.batch_size": 15, "train.epochs": 4, "train.quantize_from": 0.25}
+    common = {"train.batch_size": 15, "train.epochs": 4, "train.quantize_from": 0.25, "index.block_terms": 8}
     return ring_config(directory, {**common, **CASES[case]})
 
 
@@ -61,14 +64,31 @@ class NotingTrainer(Trainer):
         return super().fit(resume)
 
 
+def evaluate(directory: Path, case: str, output: Path) -> int:
+    """Evaluates a run into ``output``, builds its index once more and returns that one's checksum."""
+    config = case_config(directory, case)
+    assembly.evaluate_run(EvalArguments(config, directory / case, "test", "index", output))
+    run = assembly.open_run(config, directory / case)
+    with index_parts(directory / case) as parts:
+        postings = assembly.build_run_index(run, parts).index.postings
+        checksum = 0
+        for array in (postings.indptr, postings.item_ids, postings.scores):
+            checksum = zlib.crc32(array.tobytes(), checksum)
+        run.world.leave()
+    return checksum
+
+
 def main(argv: list[str]) -> None:
     """Trains the cases."""
     assembly_training.Trainer = NotingTrainer  # type: ignore[misc]
-    resume = "--resume" in argv
-    directory, *cases = [argument for argument in argv if argument != "--resume"]
+    directory, *cases = [argument for argument in argv if not argument.startswith("--")]
+    root = Path(directory)
     for case in cases:
-        config = case_config(Path(directory), case)
-        assembly_training.train_run(TrainArguments(config, Path(directory) / case, resume))
+        config = case_config(root, case)
+        assembly_training.train_run(TrainArguments(config, root / case, "--resume" in argv))
+        if "--evaluate" in argv:
+            checksum = evaluate(root, case, root / f"{case}_eval.json")
+            (root / f"{case}_index_{os.environ['RANK_ID']}.txt").write_text(str(checksum))
 
 
 if __name__ == "__main__":
