@@ -13,10 +13,11 @@ from sparcode.training import runtime  # noqa: F401  isort: skip  - before MindS
 
 import numpy as np
 
+from sparcode.assembly_crosses import fit_crosses
 from sparcode.config.schema import Config
 from sparcode.data.dataset import Dataset
 from sparcode.data.interactions import Interactions
-from sparcode.index import BuildOptions, InvertedIndex, build_index
+from sparcode.index import BuildOptions, InvertedIndex, append_lists, build_index
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.matching import MatchingNetwork
@@ -25,6 +26,7 @@ from sparcode.serving.exporter import BundleReport, ExportRequest, export_bundle
 from sparcode.types import FeatureSpec
 
 NUM_ITEMS, NUM_USERS, LENGTH = 20, 6, 5
+LONGER = 6  # history items that are terms of their own, where there are crosses
 
 ITEM_FEATURES = (
     FeatureSpec("genre", "multi", size=4, width=2),
@@ -101,6 +103,7 @@ class Case:
     shared: bool = False
     signed: bool = False
     item_ids: bool = True
+    crosses: str = "none"
 
 
 def make_config(case: Case) -> Config:
@@ -121,6 +124,13 @@ def make_config(case: Case) -> Config:
                 "encoder": {"name": case.encoder, "hidden_size": 8},
                 "quantizer": {"num_codebooks": 2, "codebook_size": 4, "shared": case.shared},
                 "scorer": {"name": case.scorer, "hidden_size": 4},
+            },
+            "crosses": {
+                "kind": case.crosses,
+                "weight": 6.0,
+                "max_history": LONGER,
+                "age_decay": 0.75,
+                "ridge": 0.5,
             },
             "eval": {"ks": [5, 10]},
         }
@@ -145,13 +155,17 @@ def make_network(case: Case, dataset: Dataset) -> MatchingNetwork:
 def make_request(case: Case, output: Path) -> ExportRequest:
     dataset = tiny_dataset(case.query_kind)
     network = make_network(case, dataset)
+    config = make_config(case)
+    crosses = None if case.crosses == "none" else fit_crosses(config, dataset)
     index: InvertedIndex | None = None
     codebooks = None
     if isinstance(network, SparCode):
         codebooks = network.term_codebooks()
         options = BuildOptions(prune=case.prune, top_l=6, signed=case.signed)
         index = build_index(NetworkBlockScorer(network, NUM_ITEMS), codebooks, options).index
-    return ExportRequest(network, dataset, make_config(case), index, codebooks, output)
+        if crosses is not None:
+            index = append_lists(index, crosses.row_blocks(), 0, crosses.signed)
+    return ExportRequest(network, dataset, config, index, codebooks, output, crosses)
 
 
 @dataclass(frozen=True)

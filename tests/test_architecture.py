@@ -22,6 +22,7 @@ MAX_FILE_LINES = 400
 
 _BASE = {"errors", "types", "config"}
 _CORE = _BASE | {"data", "index", "model", "evaluation.metrics"}
+_PARTS = {"assembly_queries", "assembly_crosses", "assembly_index"}
 ALLOWED_ROOMS = {
     "": set(),
     "errors": set(),
@@ -36,9 +37,11 @@ ALLOWED_ROOMS = {
     "training": _CORE | {"environment"},
     "serving": _CORE | {"environment"},
     "evaluation": _CORE | {"training", "serving"},
-    "assembly_index": _CORE | {"environment", "training", "evaluation"},
-    "assembly": _CORE | {"environment", "training", "serving", "evaluation", "assembly_index"},
-    "assembly_training": _CORE | {"environment", "training", "evaluation", "assembly"},
+    "assembly_queries": _CORE | {"evaluation"},
+    "assembly_crosses": _CORE | {"environment", "training", "evaluation", "assembly_queries"},
+    "assembly_index": _CORE | {"environment", "training", "evaluation", "assembly_queries"},
+    "assembly": _CORE | {"environment", "training", "serving", "evaluation", *_PARTS},
+    "assembly_training": _CORE | {"environment", "training", "evaluation", "assembly", *_PARTS},
 }
 """What each room may import from the package, besides itself."""
 

@@ -14,7 +14,9 @@ from typing import Any
 # sets MindSpore's environment variables: before anything that imports MindSpore
 from sparcode.training import runtime  # isort: skip
 
+from sparcode.assembly_crosses import TrainedModel, cross_baseline, cross_summary, run_crosses
 from sparcode.assembly_index import build_network_index, index_parts, index_summary
+from sparcode.assembly_queries import queries_of, query_length
 from sparcode.config.arguments import EvalArguments, ExportArguments
 from sparcode.config.loader import config_differences
 from sparcode.config.schema import Config
@@ -22,7 +24,6 @@ from sparcode.data.dataset import Dataset, prepare_dataset
 from sparcode.errors import CheckpointError, ConfigError
 from sparcode.evaluation import report as reports
 from sparcode.evaluation.ann import ExactSearch, HnswSearch, IvfSearch
-from sparcode.evaluation.queries import QuerySet, query_set
 from sparcode.evaluation.rankers import (
     ExhaustiveRanker,
     IndexRanker,
@@ -33,6 +34,7 @@ from sparcode.evaluation.rankers import (
 )
 from sparcode.evaluation.reranking import RerankingRanker, TokenCandidates, VectorCandidates
 from sparcode.index import BuildResult
+from sparcode.model.crosses import CrossTable
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
@@ -50,6 +52,7 @@ class Run:
     dataset: Dataset
     network: MatchingNetwork
     world: World
+    crosses: CrossTable | None = None
 
 
 # ---- construction
@@ -102,21 +105,14 @@ def data_shape(config: Config, dataset: Dataset) -> DataShape:
     )
 
 
-def user_feature_names(config: Config, dataset: Dataset) -> tuple[str, ...]:
-    """User features that the encoder reads, in input order."""
-    specs = dataset.user_features if config.data.use_user_features else ()
-    return tuple(spec.name for spec in specs)
-
-
-def queries_of(
-    config: Config, dataset: Dataset, split: str, max_users: int, seed: int | None = None
-) -> QuerySet:
-    """Evaluation queries of a split as the encoder reads them."""
-    names = user_feature_names(config, dataset)
-    return query_set(dataset, split, config.data.max_history, names, max_users, seed)
-
-
 # ---- after training
+
+
+def load_trained(config: Config, network: MatchingNetwork, path: Path, parameters: dict[str, Any]) -> None:
+    """Give a network the parameters of a checkpoint, to be served as the index section says."""
+    load_into(path, parameters, [network])
+    if isinstance(network, SparCode):
+        network.quantizer.probes = config.index.probes  # training asks for the nearest code alone
 
 
 def open_run(config: Config, run_dir: Path) -> Run:
@@ -146,10 +142,9 @@ def open_run(config: Config, run_dir: Path) -> Run:
             remedy="point data.dataset_dir at the data set of the run",
         )
     network = build_network(config.model, data_shape(config, dataset))
-    load_into(path, parameters, [network])
-    if isinstance(network, SparCode):
-        network.quantizer.probes = config.index.probes  # training asks for the nearest code alone
-    return Run(config, dataset, network, world)
+    load_trained(config, network, path, parameters)
+    crosses = run_crosses(TrainedModel(config, dataset, network, meta.step), run_dir, world)
+    return Run(config, dataset, network, world, crosses)
 
 
 def build_run_index(run: Run, parts: Path) -> BuildResult:
@@ -159,8 +154,7 @@ def build_run_index(run: Run, parts: Path) -> BuildResult:
         raise ConfigError(
             "only a sparcode model has an index", where="model.name", received=run.config.model.name
         )
-    features = user_feature_names(run.config, run.dataset)
-    return build_network_index(network, run.config, run.dataset, features, parts, run.world)
+    return build_network_index(network, run.config, run.dataset, parts, run.world, run.crosses)
 
 
 def make_ranker(run: Run, retriever: str, parts: Path) -> tuple[Ranker, BuildResult | None]:
@@ -168,9 +162,11 @@ def make_ranker(run: Run, retriever: str, parts: Path) -> tuple[Ranker, BuildRes
     network, section, num_items = run.network, run.config.eval, run.dataset.num_items
     if retriever == "popularity":
         return PopularityRanker(run.dataset), None
+    if retriever == "crosses":
+        return cross_baseline(run.crosses), None
     if retriever == "index":
         built = build_run_index(run, parts)
-        index = IndexRanker(network, built.index, section.batch_size, section.threads)
+        index = IndexRanker(network, built.index, section.batch_size, section.threads, run.crosses)
         if not section.rerank:
             return index, built
         scorer = TokenCandidates(network, num_items, section.rerank)
@@ -182,7 +178,7 @@ def make_ranker(run: Run, retriever: str, parts: Path) -> tuple[Ranker, BuildRes
         if not section.rerank:
             return search, None
         return RerankingRanker(search, VectorCandidates(vectors), section.rerank), None
-    return ExhaustiveRanker(network, num_items), None
+    return ExhaustiveRanker(network, num_items, crosses=run.crosses), None
 
 
 def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
@@ -199,14 +195,14 @@ def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
     if arguments.json_path is not None:
         reports.check_json_path(arguments.json_path)
     run = open_run(config, arguments.run_dir)
-    queries = queries_of(config, run.dataset, arguments.split, config.eval.max_users)
+    queries = queries_of(config, run.dataset, arguments.split, query_length(config, run.crosses))
     ks, seen = config.eval.ks, config.eval.exclude_seen
     ranker, built = make_ranker(run, arguments.retriever, parts)
     _LOG.info("ranking %d queries by %s", len(queries), arguments.retriever)
-    baseline = arguments.retriever == "popularity"
+    baseline = arguments.retriever if arguments.retriever in ("popularity", "crosses") else None
     report: dict[str, Any] = {
         "dataset": run.dataset.name,
-        "model": "popularity" if baseline else config.model.name,
+        "model": baseline or config.model.name,
         "encoder": "none" if baseline else config.model.encoder.name,
         "retriever": arguments.retriever,
         "rerank": config.eval.rerank,
@@ -214,6 +210,7 @@ def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
         "seed": config.seed,
         "num_queries": len(queries),
         "num_items": run.dataset.num_items,
+        "crosses": None if run.crosses is None else cross_summary(config, run.crosses),
         "metrics": reports.relevance(ranker, queries, ks, seen, run.world),
         "fidelity": {},
         "index": {},
@@ -228,7 +225,7 @@ def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
         report["index"]["redirected_terms"] = first.redirected_share(queries)
         if config.eval.fidelity_queries:
             quantize = not config.eval.rerank
-            exact = ExhaustiveRanker(run.network, run.dataset.num_items, quantize)
+            exact = ExhaustiveRanker(run.network, run.dataset.num_items, quantize, run.crosses)
             sample = queries.take(config.eval.fidelity_queries)
             report["fidelity"] = reports.fidelity(
                 ranker, exact, sample, max(ks), seen, config.model.signed_scores
@@ -257,7 +254,9 @@ def export_run(arguments: ExportArguments) -> Any:
     codebooks = network.term_codebooks() if has_codes else None
     with index_parts(arguments.run_dir) as parts:
         index = build_run_index(run, parts).index if has_codes else None
-        request = ExportRequest(network, run.dataset, run.config, index, codebooks, arguments.output)
+        request = ExportRequest(
+            network, run.dataset, run.config, index, codebooks, arguments.output, run.crosses
+        )
         verified = export_bundle(request) if run.world.first else None
         run.world.leave()
         return verified

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparcode.assembly_queries import user_feature_names
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchOptions, make_batches
 from sparcode.data.dataset import Dataset
 from sparcode.errors import ConfigError
 from sparcode.evaluation.queries import encode_queries
-from sparcode.index import BuildOptions, BuildResult, BuildShare, build_index, count_terms
+from sparcode.index import (
+    BuildOptions,
+    BuildResult,
+    BuildShare,
+    append_lists,
+    build_index,
+    count_terms,
+)
 from sparcode.model.block_scorer import NetworkBlockScorer
+from sparcode.model.crosses import CrossTable
 from sparcode.model.inference import CodeEncoder
 from sparcode.model.sparcode import SparCode
 from sparcode.training.progress import counting_progress
@@ -40,7 +49,7 @@ def index_parts(run_dir: Path) -> Iterator[Path]:
 
 
 def build_network_index(
-    network: SparCode, config: Config, dataset: Dataset, features: Sequence[str], parts: Path, world: World
+    network: SparCode, config: Config, dataset: Dataset, parts: Path, world: World, crosses: CrossTable | None
 ) -> BuildResult:
     """Build the index of a network as the index section says, continuing from the parts of a killed build.
 
@@ -50,16 +59,16 @@ def build_network_index(
         network: trained.
         config: of the run.
         dataset: of the run.
-        features: user features that the encoder reads.
         parts: directory for part files; the index is memory-mapped from it.
         world: the workers that build together.
+        crosses: whose lists are appended; None = none are.
     """
     options = BuildOptions(**config.index.model_dump(exclude={"probes"}), signed=config.model.signed_scores)
     codebooks = network.term_codebooks()
     counts = None
     if options.codes == "observed":
         num_terms = count_terms(codebooks.shape[1], codebooks.shape[2], codebooks.shape[0])
-        counts = _observed_counts(network, config, dataset, features, num_terms, world)
+        counts = _observed_counts(network, config, dataset, num_terms, world)
     share = BuildShare(world.rank, world.size, lambda number: int(world.gather_sizes(number).sum()))
     scorer = NetworkBlockScorer(network, dataset.num_items)
     with counting_progress("index: pairs", "pairs") as progress:
@@ -69,8 +78,11 @@ def build_network_index(
 
         while True:
             built = build_index(scorer, codebooks, options, advance, counts, parts, share)
-            packing = config.index.packing
-            index = built.index if packing == "none" else built.index.pack(packing)
+            packing, index = config.index.packing, built.index
+            if crosses is not None:
+                index = append_lists(index, crosses.row_blocks(), config.crosses.top_l, crosses.signed)
+            if packing != "none":
+                index = index.pack(packing)
             if not options.max_bytes or index.size_bytes <= options.max_bytes:
                 return replace(built, index=index)
             if built.report.top_l <= 1:
@@ -86,7 +98,7 @@ def build_network_index(
 
 
 def _observed_counts(
-    network: SparCode, config: Config, dataset: Dataset, features: Sequence[str], num_terms: int, world: World
+    network: SparCode, config: Config, dataset: Dataset, num_terms: int, world: World
 ) -> NDArray[np.int64]:
     """(num_terms,) how often the queries of an epoch of training, or the first of them, produce each term.
 
@@ -95,13 +107,13 @@ def _observed_counts(
     options = BatchOptions(
         config.train.batch_size, config.data.max_history, config.train.targets_per_sequence, config.seed
     )
-    encoder = CodeEncoder(network)
+    encoder, names = CodeEncoder(network), user_feature_names(config, dataset)
     counts = np.zeros(num_terms, dtype=np.int64)
     left = OBSERVED_QUERIES
     for number, batch in enumerate(make_batches(dataset, options).epoch(0)):
         real = np.unique(batch.query_index[batch.weights > 0] // batch.history.shape[1])
         if number % world.size == world.rank:
-            rows = [np.asarray(dataset.user_arrays[name][batch.users[real]]) for name in features]
+            rows = [np.asarray(dataset.user_arrays[name][batch.users[real]]) for name in names]
             terms = encode_queries(encoder, batch.history[real], rows, config.train.batch_size)[0]
             counts += np.bincount(terms.reshape(-1), minlength=num_terms)
         left -= len(real)

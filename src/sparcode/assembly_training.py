@@ -10,7 +10,9 @@ from sparcode.training import runtime  # isort: skip
 import numpy as np
 from numpy.typing import NDArray
 
-from sparcode.assembly import data_shape, load_data_together, queries_of, user_feature_names
+from sparcode.assembly import data_shape, load_data_together, load_trained
+from sparcode.assembly_crosses import TrainedModel, run_crosses
+from sparcode.assembly_queries import user_feature_names, validation_queries
 from sparcode.config.arguments import TrainArguments
 from sparcode.config.loader import config_differences, dump_config
 from sparcode.config.schema import Config
@@ -38,9 +40,6 @@ KMEANS_QUERIES = 20_000
 
 PLACES = ("data.path", "data.dataset_dir")
 """Keys that say where the data lies; a run may be resumed after it has moved."""
-
-VALIDATION_STREAM = 11
-"""Seed of the sample of validation users, the same for every run so that runs compare."""
 
 
 def train_run(arguments: TrainArguments) -> None:
@@ -76,6 +75,11 @@ def train_run(arguments: TrainArguments) -> None:
     if world.first and not arguments.resume:
         (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     state = Trainer(config, parts, run_dir).fit(arguments.resume)
+    if config.crosses.kind != "none":
+        best = run_dir / "checkpoints" / "best.ckpt"
+        parameters, meta = read_checkpoint(best)
+        load_trained(config, network, best, parameters)
+        run_crosses(TrainedModel(config, dataset, network, meta.step), run_dir, world)
     _LOG.info(
         "done: best %s %.4f at epoch %d; run directory %s",
         config.train.monitor,
@@ -144,7 +148,7 @@ class _Validator:
 
     def __init__(self, config: Config, dataset: Dataset, network: MatchingNetwork, world: World) -> None:
         self._config, self._dataset, self._network, self._world = config, dataset, network, world
-        self._queries = queries_of(config, dataset, "valid", config.train.validation_users, VALIDATION_STREAM)
+        self._queries = validation_queries(config, dataset, config.data.max_history)
         if not len(self._queries):
             raise ConfigError(
                 "no user has a validation target",

@@ -8,19 +8,20 @@ from sparcode.config.schema import Config
 from sparcode.errors import UsageError
 
 RETRIEVERS = {
-    "sparcode": ("index", "exact", "popularity"),
+    "sparcode": ("index", "exact", "crosses", "popularity"),
     "two_tower": ("exact", "hnsw", "ivf", "popularity"),
     "max_sim": ("exact", "popularity"),
     "mol": ("exact", "popularity"),
-    "all_to_all": ("exact", "popularity"),
+    "all_to_all": ("exact", "crosses", "popularity"),
 }
 """Retrievers that can serve a model, the default first. An ANN index (hnsw, ivf) needs dot products, the
-inverted index needs codes; exhaustive scoring (exact) and the popularity baseline work for every model."""
+inverted index needs codes; exhaustive scoring (exact) and the popularity baseline work for every model.
+``crosses`` ranks by the crosses of the configuration alone, a baseline as well."""
 
 RERANKED = {"sparcode": ("index",), "two_tower": ("exact", "hnsw", "ivf")}
 """Of these, the ones whose best items the network can score anew."""
 
-ALL_RETRIEVERS = ("index", "exact", "hnsw", "ivf", "popularity")
+ALL_RETRIEVERS = ("index", "exact", "hnsw", "ivf", "crosses", "popularity")
 
 
 def suitable_retriever(config: Config, asked: str | None, run_dir: Path) -> str:

@@ -20,8 +20,8 @@ from sparcode.errors import ConfigError
 RUN_CONFIG_NAME = "config.yaml"
 """File of a run directory with the resolved configuration."""
 
-OPEN_KEYS = ("device", "index", "eval", "export", "data.path", "data.dataset_dir")
-"""Sections and keys that do not change what was trained."""
+OPEN_KEYS = ("device", "crosses", "index", "eval", "export", "data.path", "data.dataset_dir")
+"""Sections and keys that do not change what was trained by gradients."""
 
 
 def load_run_config(

@@ -248,6 +248,37 @@ class IndexConfig(Section):
         return self
 
 
+class CrossesConfig(Section):
+    """Crosses: items of the history as terms of their own, with posting lists of item-to-item weights."""
+
+    kind: Literal["none", "ridge", "following"] = Field(
+        "none",
+        description="weights by ridge regression (sets of items), or by what follows what (sequences)",
+    )
+    weight: Annotated[float, Field(ge=0.0)] = Field(
+        0.0, description="of the crosses against the network's score, 0 = chosen on validation users"
+    )
+    max_history: int = Field(
+        0, ge=0, description="last history items that are terms, 0 = data.max_history, which is the least"
+    )
+    age_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="factor on a history item's weight for each later item"
+    )
+    top_l: int = Field(0, ge=0, description="postings of a history item's list, 0 = no limit")
+    ridge: Rate = Field(700.0, description="L2 penalty of the regression (ridge)")
+    window: Positive = Field(8, description="how many places later an item may follow (following)")
+    gap_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.8, description="factor for each place in between (following)"
+    )
+    source_power: Annotated[float, Field(ge=0.0)] = Field(
+        0.7, description="division by the count of the earlier item to this power (following)"
+    )
+    target_power: Annotated[float, Field(ge=0.0)] = Field(
+        0.3, description="division by the count of the later item to this power (following)"
+    )
+    smoothing: Rate = Field(5.0, description="added to both counts (following)")
+
+
 class EvalConfig(Section):
     """Evaluation protocol."""
 
@@ -290,6 +321,7 @@ class Config(Section):
     data: DataConfig = Field(default_factory=DataConfig, description="data")
     model: ModelConfig = Field(default_factory=ModelConfig, description="network")
     train: TrainConfig = Field(default_factory=TrainConfig, description="training")
+    crosses: CrossesConfig = Field(default_factory=CrossesConfig, description="crosses with history items")
     index: IndexConfig = Field(default_factory=IndexConfig, description="index")
     eval: EvalConfig = Field(default_factory=EvalConfig, description="evaluation")
     export: ExportConfig = Field(default_factory=ExportConfig, description="bundle")
@@ -302,6 +334,8 @@ class Config(Section):
                 f"index.probes ({self.index.probes}) must not exceed the number of codes of a token "
                 f"({quantizer.codebook_size**quantizer.num_codebooks})"
             )
+        if self.crosses.kind != "none":
+            self._check_crosses()
         if self.data.source == "deezer":
             if self.model.encoder.name != "dnn":
                 raise ValueError(
@@ -311,3 +345,18 @@ class Config(Section):
             if not self.data.use_user_features:
                 raise ValueError("data.use_user_features must be true: data.source deezer has nothing else")
         return self
+
+    def _check_crosses(self) -> None:
+        kind = self.crosses.kind
+        if self.model.name not in ("sparcode", "all_to_all"):
+            raise ValueError(
+                f"crosses.kind {kind} adds posting lists, but a {self.model.name} model has none: "
+                "set crosses.kind to none"
+            )
+        if self.data.source == "deezer":
+            raise ValueError("crosses.kind must be none: queries of data.source deezer have no histories")
+        if 0 < self.crosses.max_history < self.data.max_history:
+            raise ValueError(
+                f"crosses.max_history ({self.crosses.max_history}) must be 0 or at least data.max_history "
+                f"({self.data.max_history})"
+            )

@@ -15,7 +15,9 @@ from sparcode.data.dataset import Dataset
 from sparcode.evaluation.ann import VectorSearch, top_k_of_scores
 from sparcode.evaluation.queries import QuerySet, encode_queries
 from sparcode.index import InvertedIndex
+from sparcode.index.search.reranking import listed_scores
 from sparcode.model.block_scorer import ExhaustiveScorer, ItemPartTable
+from sparcode.model.crosses import CrossTable
 from sparcode.model.inference import CodeEncoder, VectorEncoder
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
@@ -47,12 +49,19 @@ class ExhaustiveRanker:
         network: of any model.
         num_items: catalogue size.
         quantize: False ranks a sparcode model by its unquantized tokens.
+        crosses: added to the network's scores.
     """
 
     name = "exact"
 
-    def __init__(self, network: MatchingNetwork, num_items: int, quantize: bool = True) -> None:
-        self._scorer = ExhaustiveScorer(network, num_items, SCORE_BATCH, quantize)
+    def __init__(
+        self,
+        network: MatchingNetwork,
+        num_items: int,
+        quantize: bool = True,
+        crosses: CrossTable | None = None,
+    ) -> None:
+        self._scorer = ExhaustiveScorer(network, num_items, SCORE_BATCH, quantize, crosses)
 
     def refresh(self) -> None:
         """Take over the present weights of the network."""
@@ -83,6 +92,12 @@ class StagedRanker(ABC):
     ) -> SearchResult:
         """Top-k items of encoded queries."""
 
+    def kept_scores(
+        self, encoded: tuple[NDArray, ...], item_ids: NDArray[np.int64]
+    ) -> NDArray[np.float32] | None:
+        """What found items (B, R) keep of their scores when they are re-ranked, (B, R); None = nothing."""
+        return None
+
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
         return self.search(self.encode(queries), queries, k, exclude_seen)
 
@@ -104,13 +119,22 @@ class IndexRanker(StagedRanker):
         index: inverted index built from it.
         batch_size: queries encoded at once.
         threads: search threads.
+        crosses: whose lists the index holds beside those of the network's codes.
     """
 
     name = "index"
 
-    def __init__(self, network: SparCode, index: InvertedIndex, batch_size: int, threads: int) -> None:
+    def __init__(
+        self,
+        network: SparCode,
+        index: InvertedIndex,
+        batch_size: int,
+        threads: int,
+        crosses: CrossTable | None = None,
+    ) -> None:
         self.index = index
-        self._encoder = CodeEncoder(network)
+        self._encoder = CodeEncoder(network, crosses)
+        self._item_places = crosses.history_length if crosses is not None else 0
         self._batch_size, self._threads = batch_size, threads
 
     def encode(self, queries: QuerySet) -> tuple[NDArray, ...]:
@@ -123,13 +147,22 @@ class IndexRanker(StagedRanker):
         exclude = queries.seen if exclude_seen else None
         return self.index.search(encoded[0], k, encoded[1], exclude=exclude, num_threads=self._threads)
 
+    def kept_scores(
+        self, encoded: tuple[NDArray, ...], item_ids: NDArray[np.int64]
+    ) -> NDArray[np.float32] | None:
+        if not self._item_places:
+            return None
+        terms, weights = (part[:, -self._item_places :] for part in encoded[:2])
+        return listed_scores(self.index.search, terms, weights, item_ids)
+
     def redirected_share(self, queries: QuerySet) -> float:
         """Share of the queries' terms that have no list of their own, so that another one answers."""
         redirects = self.index.terms.redirects
         if redirects is None:
             return 0.0
         term_ids = self.encode(queries)[0]
-        return float((redirects[term_ids] != term_ids).mean())
+        real = term_ids[term_ids >= 0]
+        return float((redirects[real] != real).mean())
 
 
 class VectorRanker(StagedRanker):
@@ -169,6 +202,30 @@ class PopularityRanker:
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
         def block(rows: slice) -> NDArray[np.float32]:
             return np.repeat(self._counts[None], len(queries.seen[rows]), 0)
+
+        return _rank_blocks(block, queries, k, exclude_seen)
+
+    def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
+        return {"search": _time_each(lambda one: self.rank(one, k, exclude_seen), queries)}
+
+
+class CrossRanker:
+    """Ranks by crosses alone: the baseline of what they add to a network.
+
+    Args:
+        crosses: table of item-to-item weights.
+    """
+
+    name = "crosses"
+
+    def __init__(self, crosses: CrossTable) -> None:
+        self._crosses = crosses
+
+    def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
+        def block(rows: slice) -> NDArray[np.float32]:
+            scores = self._crosses.scores(queries.history[rows])
+            scores[:, 0] = -np.inf
+            return scores
 
         return _rank_blocks(block, queries, k, exclude_seen)
 

@@ -94,4 +94,5 @@ class RerankingRanker:
         )
 
     def _rerank(self, encoded: tuple[NDArray, ...], found: SearchResult, k: int) -> SearchResult:
-        return rerank(found, lambda row, ids: self._scorer.scores(encoded, row, ids), k)
+        kept = self.first.kept_scores(encoded, found.item_ids)
+        return rerank(found, lambda row, ids: self._scorer.scores(encoded, row, ids), k, kept)

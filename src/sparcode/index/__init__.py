@@ -1,5 +1,6 @@
 """Codes, posting lists, their building, storage and search; needs numpy and numba only."""
 
+from sparcode.index.build.appending import append_lists
 from sparcode.index.build.blocks import BlockScorer, IndexBuildError
 from sparcode.index.build.builder import BuildReport, BuildResult, build_index
 from sparcode.index.build.options import BuildOptions
@@ -20,6 +21,7 @@ __all__ = [
     "InvertedIndex",
     "ItemAttributes",
     "LiveIndex",
+    "append_lists",
     "build_index",
     "count_terms",
     "decode_terms",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from mindspore import Tensor, nn
+import mindspore as ms
+from mindspore import Tensor, nn, ops
 
 from sparcode.model.all_to_all import AllToAll
+from sparcode.model.crosses import CrossTable
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
 from sparcode.model.two_tower import TwoTower
@@ -26,15 +28,28 @@ class CodeEncoder(nn.Cell):
 
     Term ids (B, K_u * P) int32 and their weights (B, K_u * P) float32, P probes of a token together, and
     tokens (B, K_u, d) float32, lifted, without quantization: re-ranking starts from them.
+
+    With crosses the history is (B, L'), of which the network reads the last L items; the terms of all its
+    items, -1 for padding, and their weights follow those of the tokens: (B, K_u * P + L').
     """
 
-    def __init__(self, network: SparCode) -> None:
+    def __init__(self, network: SparCode, crosses: CrossTable | None = None) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
+        self.has_crosses = crosses is not None
+        self.before_first = network.quantizer.num_terms - 1  # item ids begin at 1
+        if crosses is not None:
+            self.skipped = crosses.history_length - crosses.encoder_length
+            self.history_weights = Tensor(crosses.history_weights()[None])  # (1, L')
 
     def construct(self, history: Tensor, *user_rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        queries = self.network.query_vectors(history, user_rows)
+        read = history[:, self.skipped :] if self.has_crosses else history
+        queries = self.network.query_vectors(read, user_rows)
         terms, weights, tokens = self.network.served_terms(queries)
+        if self.has_crosses:
+            items = ops.select(history > 0, history + self.before_first, ops.full_like(history, -1))
+            counts = (history > 0).astype(ms.float32) * self.history_weights
+            terms, weights = ops.concat((terms, items), 1), ops.concat((weights, counts), 1)
         return terms, weights, self.network.lift(tokens)
 
 

@@ -59,6 +59,7 @@ class ProductQuantizer(nn.Cell):
         self.num_tokens = options.num_tokens
         self.num_slots = options.num_slots
         self.books = options.num_slots * options.num_codebooks
+        self.num_terms = options.num_slots * options.codebook_size**options.num_codebooks
         self.row_size = options.num_slots * options.token_size
         self.sub_size = options.token_size // options.num_codebooks
         self.decay = options.decay

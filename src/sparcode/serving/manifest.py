@@ -88,7 +88,8 @@ class Manifest:
         history_length: items given to the encoder, L.
         query_kind: ``history``, or ``features`` when the encoder was trained without histories.
         exclude_seen: whether recommendations leave out the history unless asked otherwise.
-        codes: K_u, token width d, S, M, N and ``num_terms``, see docs/bundle_format.md; empty for two_tower.
+        codes: K_u, token width d, S, M, N, ``num_terms`` and, of these, ``num_item_terms``, see
+            docs/bundle_format.md; empty for two_tower.
         vector_size: width d of query and item vectors; 0 for sparcode.
         fallback: what answers a query of which nothing is known.
         user_features: inputs of the encoder after the history, in order.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import BundleError
-from sparcode.index.search.reranking import rerank
+from sparcode.index.search.reranking import listed_scores, rerank
 from sparcode.serving.bundle import Bundle
 from sparcode.serving.session import EncodedQueries, ScorerSession
 from sparcode.types import SearchResult
@@ -15,7 +15,8 @@ from sparcode.types import SearchResult
 class Reranker:
     """Scores candidates by the tokens of the query as they are, without quantization.
 
-    A score is what the network gives for unquantized tokens: the sum over the tokens of E, or of relu(E + b).
+    A score is what the network gives for unquantized tokens: the sum over the tokens of E, or of relu(E + b);
+    with crosses, and what the index holds of them.
     For a two-tower bundle it is the dot product, which the search has already used.
 
     Args:
@@ -54,4 +55,17 @@ class Reranker:
             total: NDArray[np.float32] = (parts if self._signed else np.maximum(parts, 0)).sum(0)
             return total
 
-        return rerank(found, scores, k)
+        return rerank(found, scores, k, self._kept_scores(bundle, queries, found.item_ids))
+
+    @staticmethod
+    def _kept_scores(
+        bundle: Bundle, queries: EncodedQueries, item_ids: NDArray[np.int64]
+    ) -> NDArray[np.float32] | None:
+        """What candidates have from crosses with the history, which no scorer replaces; None without crosses."""
+        manifest = bundle.manifest
+        if not manifest.codes.get("num_item_terms") or bundle.live is None:
+            return None
+        if queries.term_ids is None or queries.weights is None:
+            return None
+        terms, weights = (part[:, -manifest.history_length :] for part in (queries.term_ids, queries.weights))
+        return listed_scores(bundle.live.search, terms, weights, item_ids)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sparcode.data.dataset import Dataset
 from sparcode.data.histories import history_batch, user_history
 from sparcode.errors import BundleError
-from sparcode.index import tokens_of_terms
+from sparcode.index import InvertedIndex, tokens_of_terms
 from sparcode.index.search.dense import DenseIndex
 from sparcode.model.inference import CodeEncoder, ItemParts, TokenBlock, VectorEncoder
 from sparcode.model.sparcode import SparCode
@@ -95,7 +95,7 @@ def real_queries(request: ExportRequest) -> RealQueries:
     rows = [np.asarray(dataset.user_arrays[spec.name][users]) for spec in request.user_features]
     seen = [np.asarray(user_history(dataset, int(user), split)) for user in users]
     return RealQueries(
-        history=history_batch(dataset, users, split, request.config.data.max_history),
+        history=history_batch(dataset, users, split, request.history_length),
         rows=rows,
         seen=seen,
         raw=[
@@ -134,7 +134,9 @@ def _raw_value(spec: FeatureSpec, row: NDArray[Any], vocabulary: Sequence[str]) 
 def _encode_live(request: ExportRequest, queries: RealQueries) -> EncodedQueries:
     """The live encoder, in batches of the size that the retriever uses."""
     is_sparcode = isinstance(request.network, SparCode)
-    cell: nn.Cell = CodeEncoder(request.network) if is_sparcode else VectorEncoder(request.network)
+    cell: nn.Cell = VectorEncoder(request.network)
+    if isinstance(request.network, SparCode):
+        cell = CodeEncoder(request.network, request.crosses)
     cell.set_train(False)
     outputs = []
     for start in range(0, len(queries.raw), BATCH_SIZE):
@@ -181,6 +183,9 @@ class _Comparison:
         if codebooks is None or index is None or live.term_ids is None:
             raise self._differs("bundle", "index and codebooks", None)
         used = np.unique(live.term_ids)
+        first_item_term = index.num_terms - self._bundle.manifest.codes.get("num_item_terms", 0)
+        item_terms = used[used >= first_item_term]
+        used = used[(used >= 0) & (used < first_item_term)]
         terms = _spread(used, _CHECKED_TOKENS)
         tokens = tokens_of_terms(codebooks, terms)
         ids = _spread(np.arange(1, self._bundle.manifest.num_items + 1, dtype=np.int32), _CHECKED_ITEMS)
@@ -189,19 +194,30 @@ class _Comparison:
         scorer_error = self._close("scores", self._scorer.score(tokens, ids), expected)
         filled = used[index.list_lengths()[used] > 0]
         lists = [int(term) for term in _spread(filled, _CHECKED_LISTS)]
-        errors = [self._posting_error(term, codebooks) for term in lists]
+        errors = [self._code_list_error(index, term, codebooks) for term in lists]
+        filled = item_terms[index.list_lengths()[item_terms] > 0]
+        for term in _spread(filled, _CHECKED_LISTS):
+            errors.append(self._item_list_error(index, int(term), int(term) - first_item_term + 1))
         return scorer_error, max(errors, default=0.0)
 
-    def _posting_error(self, term: int, codebooks: NDArray[np.float32]) -> float:
-        """Postings of a list are the scorer's scores less one number for the whole list.
+    def _code_list_error(self, index: InvertedIndex, term: int, codebooks: NDArray[np.float32]) -> float:
+        items = np.asarray(index.posting_list(term)[0])
+        return self._posting_error(
+            index, term, self._scorer.score(tokens_of_terms(codebooks, [term]), items)[0]
+        )
+
+    def _item_list_error(self, index: InvertedIndex, term: int, item: int) -> float:
+        if self._request.crosses is None:
+            raise self._differs("lists of history items", "none", f"term {term}")
+        items = np.asarray(index.posting_list(term)[0])
+        return self._posting_error(index, term, self._request.crosses.rows[item].toarray()[0, items])
+
+    def _posting_error(self, index: InvertedIndex, term: int, scores: NDArray[np.float32]) -> float:
+        """Postings of a list are the scores of its items less one number for the whole list.
 
         In a packed index each, and so the number too, may differ by what coding did to the score.
         """
-        index = self._bundle.index
-        if index is None:
-            return 0.0
-        items, stored = index.posting_list(term)
-        scores = self._scorer.score(tokens_of_terms(codebooks, [term]), np.asarray(items))[0]
+        stored = index.posting_list(term)[1]
         shifted = stored + np.median(scores - stored)
         bound = index.coding_error(term)
         slack = bound + bound.max(initial=0.0)

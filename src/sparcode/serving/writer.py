@@ -23,6 +23,7 @@ from sparcode.data.dataset import Dataset
 from sparcode.errors import BundleError, UsageError
 from sparcode.index import InvertedIndex, count_terms
 from sparcode.model.block_scorer import ItemPartTable
+from sparcode.model.crosses import CrossTable
 from sparcode.model.inference import (
     CodeEncoder,
     TokenItemScorer,
@@ -59,6 +60,7 @@ class ExportRequest:
         index: inverted index built from the network; None for two_tower.
         codebooks: (S, M, N, d) float32, ``term_codebooks`` of the network; None for two_tower.
         output: bundle directory to write.
+        crosses: whose lists the index holds beside those of the network's codes.
     """
 
     network: MatchingNetwork
@@ -67,6 +69,12 @@ class ExportRequest:
     index: InvertedIndex | None
     codebooks: NDArray[np.float32] | None
     output: Path
+    crosses: CrossTable | None = None
+
+    @property
+    def history_length(self) -> int:
+        """Items of a history that a query carries."""
+        return self.config.data.max_history if self.crosses is None else self.crosses.history_length
 
     @property
     def user_features(self) -> tuple[FeatureSpec, ...]:
@@ -116,7 +124,7 @@ def _check_codes(request: ExportRequest, network: SparCode) -> None:
         raise UsageError("a sparcode bundle needs its index and codebooks")
     if not np.array_equal(request.codebooks, network.term_codebooks()):
         raise BundleError("the codebooks are not those of the network", remedy="build the index again")
-    expected = (_code_sizes(network)["num_terms"], request.dataset.num_items)
+    expected = (_code_sizes(request, network)["num_terms"], request.dataset.num_items)
     received = (request.index.num_terms, request.index.num_items)
     if received != expected:
         raise BundleError(
@@ -141,7 +149,7 @@ def write_parts(directory: Path, request: ExportRequest) -> Manifest:
     if isinstance(request.network, SparCode) and request.index is not None:
         metadata = {**request.index.metadata, BUNDLE_ID_KEY: manifest.bundle_id}
         request.index.with_metadata(metadata).save(directory / names.INDEX_DIRECTORY)
-        encoder: nn.Cell = CodeEncoder(request.network)
+        encoder: nn.Cell = CodeEncoder(request.network, request.crosses)
         scorer: nn.Cell = TokenItemScorer(request.network)
     else:
         encoder, scorer = VectorEncoder(request.network), VectorItemScorer(request.network)
@@ -175,10 +183,10 @@ def _describe(request: ExportRequest) -> Manifest:
         model="sparcode" if is_sparcode else "two_tower",
         dataset={"name": request.dataset.name, "fingerprint": request.dataset.fingerprint},
         num_items=request.dataset.num_items,
-        history_length=config.data.max_history,
+        history_length=request.history_length,
         query_kind=request.dataset.query_kind,
         exclude_seen=config.eval.exclude_seen,
-        codes=_code_sizes(network) if isinstance(network, SparCode) else {},
+        codes=_code_sizes(request, network) if isinstance(network, SparCode) else {},
         vector_size=0 if is_sparcode else width,
         fallback=FALLBACK,
         user_features=request.user_features,
@@ -191,9 +199,10 @@ def _describe(request: ExportRequest) -> Manifest:
     )
 
 
-def _code_sizes(network: SparCode) -> dict[str, int]:
+def _code_sizes(request: ExportRequest, network: SparCode) -> dict[str, int]:
     slots, books = network.quantizer.num_slots, network.quantizer.num_codebooks
     size = network.quantizer.codebook_size
+    item_terms = 0 if request.crosses is None else request.crosses.num_items
     return {
         "num_query_tokens": network.num_tokens,
         "num_probes": network.quantizer.probes,
@@ -201,20 +210,22 @@ def _code_sizes(network: SparCode) -> dict[str, int]:
         "num_slots": slots,
         "num_codebooks": books,
         "codebook_size": size,
-        "num_terms": count_terms(books, size, slots),
+        "num_terms": count_terms(books, size, slots) + item_terms,
+        "num_item_terms": item_terms,
     }
 
 
 def _encoder_spec(request: ExportRequest, width: int) -> GraphSpec:
-    history = TensorSpec("history", "int32", (None, request.config.data.max_history))
+    history = TensorSpec("history", "int32", (None, request.history_length))
     inputs = (history, *(_feature_tensor("user", spec) for spec in request.user_features))
     if not isinstance(request.network, SparCode):
         return GraphSpec(names.ENCODER_FILE, inputs, (TensorSpec("vectors", "float32", (None, width)),))
-    sizes = _code_sizes(request.network)
+    sizes = _code_sizes(request, request.network)
     tokens = sizes["num_query_tokens"]
+    terms = tokens * sizes["num_probes"] + (0 if request.crosses is None else request.history_length)
     outputs = (
-        TensorSpec("term_ids", "int32", (None, tokens * sizes["num_probes"])),
-        TensorSpec("weights", "float32", (None, tokens * sizes["num_probes"])),
+        TensorSpec("term_ids", "int32", (None, terms)),
+        TensorSpec("weights", "float32", (None, terms)),
         TensorSpec("tokens", "float32", (None, tokens, width)),
     )
     return GraphSpec(names.ENCODER_FILE, inputs, outputs)

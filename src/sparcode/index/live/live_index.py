@@ -17,7 +17,7 @@ from sparcode.index.build.blocks import BlockScorer
 from sparcode.index.filters.attributes import ItemAttributes
 from sparcode.index.filters.compiler import FilterCompiler
 from sparcode.index.inverted_index import InvertedIndex
-from sparcode.index.live.delta import score_items
+from sparcode.index.live.delta import score_items, with_kept_lists
 from sparcode.index.live.merging import compile_merging, merge_postings
 from sparcode.index.live.snapshot import Segment, Snapshot
 from sparcode.index.live.store import read_snapshot, write_snapshot
@@ -44,6 +44,10 @@ class LiveIndex:
         base: the index as it was built; all its items 1 .. num_items are live.
         codebooks: (S, M, N, d) float32, what the scorers of updates take, see ``codes.tokens_of_terms``.
 
+    Terms beyond those of codes have lists that no scorer makes, such as those of history items. An item keeps
+    its postings there when it is scored anew, and when it is added again unless :meth:`compact` has dropped
+    them since it was removed; a new item has none.
+
     Raises:
         UsageError: the codebooks are not those of the index's terms.
     """
@@ -60,12 +64,13 @@ class LiveIndex:
         self._lock = threading.Lock()
         compile_merging()
         sizes, num_terms = self._codebooks.shape, snapshot.segments[0].index.num_terms
-        if len(sizes) != 4 or sizes[0] * sizes[2] ** sizes[1] != num_terms:
+        if len(sizes) != 4 or sizes[0] * sizes[2] ** sizes[1] > num_terms:
             raise UsageError(
                 "codebooks and index differ in their terms",
-                expected=f"(S, M, N, d) with S * N ** M = {num_terms}",
+                expected=f"(S, M, N, d) with S * N ** M at most {num_terms}",
                 received=sizes,
             )
+        self._num_code_terms = int(sizes[0] * sizes[2] ** sizes[1])
 
     @classmethod
     def load(
@@ -187,7 +192,10 @@ class LiveIndex:
             return
         old = self._snapshot
         base = old.segments[0].index
-        postings = score_items(ids, scorer, self._codebooks, base.terms, base.num_terms)
+        postings = score_items(ids, scorer, self._codebooks, base.terms, self._num_code_terms)
+        if base.num_terms > self._num_code_terms:
+            indexes = [segment.index for segment in old.segments]
+            postings = with_kept_lists(postings, indexes, ids, self._num_code_terms)
         owned = bits.with_items(bits.no_items(postings.num_items), ids)
         fresh = Segment(InvertedIndex(postings, terms=base.terms), owned)
         segments = _in_tiers((*_bury(old.segments, ids), fresh))

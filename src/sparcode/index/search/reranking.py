@@ -11,7 +11,10 @@ from sparcode.types import NO_ITEM, SearchResult
 
 
 def rerank(
-    found: SearchResult, score: Callable[[int, NDArray[np.int64]], NDArray[np.float32]], k: int
+    found: SearchResult,
+    score: Callable[[int, NDArray[np.int64]], NDArray[np.float32]],
+    k: int,
+    kept: NDArray[np.float32] | None = None,
 ) -> SearchResult:
     """Order the items of a search by new scores, which replace the old ones.
 
@@ -19,6 +22,7 @@ def rerank(
         found: (B, R) candidates; -1 pads rows.
         score: number of the query and ids (n,) of its candidates, n of at least 1 -> their scores (n,).
         k: results per query.
+        kept: (B, R) what is added to the new score of each candidate.
 
     Returns:
         (B, k) by descending new score, ties by smaller id; -1 and -inf pad rows with fewer candidates.
@@ -26,11 +30,41 @@ def rerank(
     item_ids = np.full((len(found.item_ids), k), NO_ITEM, np.int64)
     scores = np.full(item_ids.shape, -np.inf, np.float32)
     for row, candidates in enumerate(found.item_ids):
-        ids = candidates[candidates > 0]
+        real = candidates > 0
+        ids = candidates[real]
         if not len(ids):
             continue
         new = score(row, ids)
+        if kept is not None:
+            new = new + kept[row, real]
         best = np.lexsort((ids, -new))[:k]
         item_ids[row, : len(best)] = ids[best]
         scores[row, : len(best)] = new[best]
     return SearchResult(item_ids, scores)
+
+
+def listed_scores(
+    search: Callable[..., SearchResult],
+    term_ids: NDArray[np.integer],
+    weights: NDArray[np.float32],
+    item_ids: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """What the lists of some terms hold for some items: each query's own sum over them, less their floors.
+
+    Args:
+        search: of an index over these terms.
+        term_ids: (B, T), negative = no term.
+        weights: (B, T) of the terms.
+        item_ids: (B, R), negative = no item.
+
+    Returns:
+        (B, R) float32, 0 for an item without a posting.
+    """
+    allowed = [np.sort(row[row > 0]) for row in item_ids]
+    found = search(term_ids, item_ids.shape[1], weights=weights, allow=allowed, fill=True)
+    result = np.zeros(item_ids.shape, np.float32)
+    for row, ids in enumerate(allowed):
+        real = item_ids[row] > 0
+        by_id = found.scores[row, : len(ids)][np.argsort(found.item_ids[row, : len(ids)])]
+        result[row, real] = by_id[np.searchsorted(ids, item_ids[row, real])]
+    return result

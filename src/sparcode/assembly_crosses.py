@@ -1,0 +1,209 @@
+"""Composition of crosses: configuration and training data -> table, its weight chosen on validation users."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from sparcode.assembly_queries import validation_queries
+from sparcode.config.schema import Config
+from sparcode.data.dataset import Dataset
+from sparcode.errors import ConfigError
+from sparcode.evaluation.ann import top_k_of_scores
+from sparcode.evaluation.metrics import ranking_metrics
+from sparcode.evaluation.queries import QuerySet
+from sparcode.evaluation.rankers import SCORE_BATCH, CrossRanker
+from sparcode.model.block_scorer import ExhaustiveScorer
+from sparcode.model.crosses import CrossTable, FollowingOptions, following_weights, ridge_weights
+from sparcode.model.matching import MatchingNetwork
+from sparcode.training.world import World
+
+CHOICE_FILE = "crosses.json"
+"""File of a run directory that says which weight was chosen, for what, and what it gained."""
+
+_HALF_OCTAVES = range(-8, 13)
+"""Weights that are tried: 0 and 2 ** (n / 2) times the ratio of the spreads of the two scores."""
+
+_LOG = logging.getLogger(__name__)
+
+
+def fit_crosses(config: Config, dataset: Dataset) -> CrossTable:
+    """The table that the crosses section asks for, with weight 1 where it does not name one."""
+    section, train = config.crosses, dataset.train
+    if section.kind == "following" and not dataset.ordered:
+        raise ConfigError(
+            f"crosses of following items need an order, data set {dataset.name} has none",
+            where="crosses.kind",
+            expected="ridge or none",
+            received="following",
+        )
+    rows: csr_matrix
+    if section.kind == "ridge":
+        rows = ridge_weights(train.indptr, train.items, dataset.num_items, section.ridge)
+    else:
+        names = FollowingOptions.__dataclass_fields__
+        options = FollowingOptions(**{name: getattr(section, name) for name in names})
+        rows = following_weights(train.indptr, train.items, dataset.num_items, options)
+    length = section.max_history or config.data.max_history
+    return CrossTable(
+        rows,
+        section.kind == "ridge",
+        length,
+        config.data.max_history,
+        section.age_decay,
+        section.weight or 1.0,
+    )
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network whose crosses are wanted.
+
+    Attributes:
+        config: its configuration.
+        dataset: its data.
+        network: with the parameters that are served.
+        step: training step that they are of.
+    """
+
+    config: Config
+    dataset: Dataset
+    network: MatchingNetwork
+    step: int
+
+
+def run_crosses(model: TrainedModel, run_dir: Path, world: World) -> CrossTable | None:
+    """The crosses of a trained model, or None if it has none.
+
+    Their weight is the configured one, or else the one that ranks the validation users best when it is added
+    to the network's scores. It is kept in ``crosses.json`` of the run, beside all that it depends on. The
+    validation users are divided among the workers.
+    """
+    config, dataset = model.config, model.dataset
+    if config.crosses.kind == "none":
+        return None
+    crosses = fit_crosses(config, dataset)
+    _LOG.info("crosses: %s, %d weights of %d items", config.crosses.kind, crosses.rows.nnz, dataset.num_items)
+    if config.crosses.weight:
+        return crosses
+    chosen_for = {
+        **config.crosses.model_dump(mode="json", exclude={"weight", "top_l"}),
+        "probes": config.index.probes,
+        "monitor": config.train.monitor,
+        "step": model.step,
+    }
+    choice = _recorded(run_dir / CHOICE_FILE, chosen_for)
+    missing = world.gather_sizes(int(choice is None)).any()  # a worker without the file needs the others
+    if choice is None or missing:
+        choice = _choose(model, crosses, world)
+        if world.first:
+            document = json.dumps({"chosen_for": chosen_for, **choice}, indent=2)
+            partial = run_dir / f"{CHOICE_FILE}.part"
+            partial.write_text(document + "\n", encoding="utf-8")
+            partial.replace(run_dir / CHOICE_FILE)
+    return replace(crosses, weight=choice["weight"])
+
+
+def _recorded(path: Path, chosen_for: dict[str, Any]) -> dict[str, Any] | None:
+    """The choice on file if it was made for the same; anything else is chosen again."""
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document if document.get("chosen_for") == chosen_for else None
+
+
+def _choose(model: TrainedModel, crosses: CrossTable, world: World) -> dict[str, Any]:
+    every = validation_queries(model.config, model.dataset, crosses.history_length)
+    queries = every.part(world.share(len(every)))
+    metric = model.config.train.monitor
+    k = int(metric.split("@")[1])
+    scorer = ExhaustiveScorer(model.network, model.dataset.num_items, SCORE_BATCH)
+
+    def both(rows: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        history = queries.history[rows]
+        own_part = history[:, -crosses.encoder_length :]
+        return scorer.scores(own_part, [part[rows] for part in queries.user_rows]), crosses.scores(history)
+
+    weights = _candidates(both, len(queries), world)
+    found: list[list[NDArray[np.int64]]] = [[] for _ in weights]
+    for start in range(0, len(queries), SCORE_BATCH):
+        rows = slice(start, start + SCORE_BATCH)
+        own, added = both(rows)
+        for weight, ids in zip(weights, found, strict=True):
+            ids.append(_best(own + np.float32(weight) * added, queries, rows, k))
+    values = [_value(ids, queries, metric, world) for ids in found]
+    best = int(np.argmax(values))
+    _LOG.info(
+        "crosses: weight %.4g chosen on %d validation users, %s %.4f instead of %.4f",
+        weights[best],
+        len(every),
+        metric,
+        values[best],
+        values[0],
+    )
+    tried = [{"weight": weight, metric: value} for weight, value in zip(weights, values, strict=True)]
+    return {"weight": weights[best], "tried": tried}
+
+
+def _candidates(
+    both: Callable[[slice], tuple[NDArray[np.float32], NDArray[np.float32]]], count: int, world: World
+) -> list[float]:
+    """The weights to try: the same on every worker, from the spreads of the first scores of the first one."""
+    ratios = np.zeros(0)
+    if count:
+        own, added = both(slice(0, SCORE_BATCH))
+        ratios = np.array([own[:, 1:].std() / max(added[:, 1:].std(), 1e-12)], np.float64)
+    ratio = float(world.gather(ratios)[0])
+    return [0.0, *(ratio * 2.0 ** (step / 2) for step in _HALF_OCTAVES)]
+
+
+def _value(found: list[NDArray[np.int64]], queries: QuerySet, metric: str, world: World) -> float:
+    """A metric of the rankings of all workers."""
+    values = {metric: 0.0}
+    if len(queries):
+        k = int(metric.split("@")[1])
+        ids = np.concatenate(found)
+        values = {metric: ranking_metrics(ids, queries.target_indptr, queries.target_items, [k])[metric]}
+    return world.mean(values, len(queries))[metric]
+
+
+def _best(scores: NDArray[np.float32], queries: QuerySet, rows: slice, k: int) -> NDArray[np.int64]:
+    for row, seen in zip(scores, queries.seen[rows], strict=True):
+        row[seen] = -np.inf
+    return top_k_of_scores(scores, k).item_ids
+
+
+def cross_baseline(crosses: CrossTable | None) -> CrossRanker:
+    """The ranker by crosses alone.
+
+    Raises:
+        ConfigError: the configuration has none.
+    """
+    if crosses is None:
+        raise ConfigError(
+            "there are no crosses to rank by",
+            where="crosses.kind",
+            expected="ridge or following",
+            received="none",
+        )
+    return CrossRanker(crosses)
+
+
+def cross_summary(config: Config, crosses: CrossTable) -> dict[str, Any]:
+    """The part of an evaluation report that says what crosses were added."""
+    return {
+        "kind": config.crosses.kind,
+        "weight": crosses.weight,
+        "num_weights": int(crosses.rows.nnz),
+        "max_history": crosses.history_length,
+        "age_decay": crosses.age_decay,
+    }

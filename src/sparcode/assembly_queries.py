@@ -1,0 +1,33 @@
+"""Composition of evaluation queries: what the networks of a configuration read of the users of a split."""
+
+from __future__ import annotations
+
+from sparcode.config.schema import Config
+from sparcode.data.dataset import Dataset
+from sparcode.evaluation.queries import QuerySet, query_set
+from sparcode.model.crosses import CrossTable
+
+VALIDATION_STREAM = 11
+"""Seed of the sample of validation users, the same for every run so that runs compare."""
+
+
+def user_feature_names(config: Config, dataset: Dataset) -> tuple[str, ...]:
+    """User features that the encoder reads, in input order."""
+    specs = dataset.user_features if config.data.use_user_features else ()
+    return tuple(spec.name for spec in specs)
+
+
+def query_length(config: Config, crosses: CrossTable | None) -> int:
+    """Items of a history that queries carry."""
+    return config.data.max_history if crosses is None else crosses.history_length
+
+
+def queries_of(config: Config, dataset: Dataset, split: str, length: int) -> QuerySet:
+    """Evaluation queries of a split with histories of ``length`` items, of ``eval.max_users`` users."""
+    return query_set(dataset, split, length, user_feature_names(config, dataset), config.eval.max_users)
+
+
+def validation_queries(config: Config, dataset: Dataset, length: int) -> QuerySet:
+    """Queries of the sample of validation users that checkpoints are chosen on."""
+    names, count = user_feature_names(config, dataset), config.train.validation_users
+    return query_set(dataset, "valid", length, names, count, VALIDATION_STREAM)

@@ -1,0 +1,64 @@
+"""The table of crosses, and what it adds to the score of a candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+ROW_BLOCK = 256
+"""Rows made dense at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class CrossTable:
+    """Item-to-item weights, and how a query counts the items of its history.
+
+    A candidate's score grows by ``weight * sum_j age_decay ** age(j) * rows[j, candidate]`` over the history
+    items j, where the newest item has age 0. No query and item vectors can hold this sum: the table has full
+    rank. The index serves it as it is, since history items are discrete already: item j is term
+    ``first_term + j - 1``, its list is row j, and a query names it with ``weight * age_decay ** age``.
+
+    Attributes:
+        rows: (I + 1, I + 1) float32; row and column 0 are empty.
+        signed: whether weights of either sign count; otherwise absent ones count as 0 and none is negative.
+        history_length: L', items of a history that count, the last ones.
+        encoder_length: L, those of them that the network's encoder reads, at most L'.
+        age_decay: factor for each step of age, in (0, 1].
+        weight: of the crosses against the network's score, 0 or more.
+    """
+
+    rows: csr_matrix
+    signed: bool
+    history_length: int
+    encoder_length: int
+    age_decay: float = 1.0
+    weight: float = 1.0
+
+    @property
+    def num_items(self) -> int:
+        """Catalogue size I."""
+        return int(self.rows.shape[0]) - 1
+
+    def history_weights(self) -> NDArray[np.float32]:
+        """(L',) float32, what each place of a right-aligned history counts."""
+        ages = np.arange(self.history_length - 1, -1, -1)
+        return (self.weight * self.age_decay**ages).astype(np.float32)
+
+    def scores(self, history: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Histories (B, L'), right-aligned, 0 = padding -> what candidates gain, (B, I + 1) float32."""
+        places, columns = np.nonzero(history)
+        values = self.history_weights()[columns]
+        shape = (len(history), self.num_items + 1)
+        queries = csr_matrix((values, (places, history[places, columns])), shape=shape, dtype=np.float32)
+        gains: NDArray[np.float32] = (queries @ self.rows).toarray()
+        return gains
+
+    def row_blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Rows of the items 1 .. I over the candidates 1 .. I, dense, some at a time: (at most 256, I)."""
+        for start in range(1, self.num_items + 1, ROW_BLOCK):
+            block: NDArray[np.float32] = self.rows[start : start + ROW_BLOCK, 1:].toarray()
+            yield block
