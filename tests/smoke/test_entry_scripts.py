@@ -57,6 +57,7 @@ REPORT_KEYS = {
     "seed",
     "num_queries",
     "num_items",
+    "crosses",
     "metrics",
     "fidelity",
     "index",

@@ -266,9 +266,9 @@ class CrossesConfig(Section):
     )
     top_l: int = Field(0, ge=0, description="postings of a history item's list, 0 = no limit")
     ridge: Rate = Field(700.0, description="L2 penalty of the regression (ridge)")
-    window: Positive = Field(8, description="how many places later an item may follow (following)")
+    window: Positive = Field(20, description="how many places later an item may follow (following)")
     gap_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        0.8, description="factor for each place in between (following)"
+        0.9, description="factor for each place in between (following)"
     )
     source_power: Annotated[float, Field(ge=0.0)] = Field(
         0.7, description="division by the count of the earlier item to this power (following)"
@@ -276,7 +276,7 @@ class CrossesConfig(Section):
     target_power: Annotated[float, Field(ge=0.0)] = Field(
         0.3, description="division by the count of the later item to this power (following)"
     )
-    smoothing: Rate = Field(5.0, description="added to both counts (following)")
+    smoothing: Rate = Field(15.0, description="added to both counts (following)")
 
 
 class EvalConfig(Section):

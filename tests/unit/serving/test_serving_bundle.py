@@ -78,6 +78,7 @@ def test_the_manifest_states_what_the_bundle_is(shared: bool) -> None:
         "num_codebooks": 2,
         "codebook_size": 4,
         "num_terms": 16 if shared else 48,
+        "num_item_terms": 0,
     }
     assert bundle.codebooks is not None
     assert (bundle.codebooks.shape, bundle.codebooks.dtype) == ((1 if shared else 3, 2, 4, 8), np.float32)
