@@ -20,6 +20,7 @@ from sparcode.data.histories import history_batch
 from sparcode.errors import ConfigError
 from sparcode.evaluation.queries import QuerySet, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
+from sparcode.evaluation.reranking import RerankingRanker, TokenCandidates
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.crosses import CrossTable
 from sparcode.serving import Retriever
@@ -85,6 +86,25 @@ def test_a_bundle_recommends_as_the_network_with_its_crosses() -> None:
         assert len(answer) > 10
         own = scores[[number_of[item] for item, _ in answer]]
         np.testing.assert_allclose([score for _, score in answer], own, rtol=1e-4, atol=1e-4)
+
+
+def test_re_ranking_keeps_the_crosses() -> None:
+    """All items re-ranked: unquantized scores and crosses, by evaluation and by the bundle."""
+    request = exported(FOLLOWING).request
+    assert request.index is not None
+    exact = ExhaustiveRanker(request.network, NUM_ITEMS, False, request.crosses)
+    first = IndexRanker(request.network, request.index, 8, 1, request.crosses)
+    candidates = TokenCandidates(request.network, NUM_ITEMS, NUM_ITEMS)
+    found = RerankingRanker(first, candidates, NUM_ITEMS).rank(queries(), 5, False)
+    wanted = exact.rank(queries(), NUM_ITEMS, False)
+    raw = [{"history": [external(int(item)) for item in row if item]} for row in queries().history]
+    answers = Retriever.load(exported(FOLLOWING).path).recommend(raw, 5, exclude_seen=False, rerank=NUM_ITEMS)
+    for row, answer in enumerate(answers):
+        scores = dict(zip(wanted.item_ids[row].tolist(), wanted.scores[row].tolist(), strict=True))
+        ranked = [scores[item] for item in found.item_ids[row].tolist()]
+        np.testing.assert_allclose(found.scores[row], ranked, rtol=1e-4, atol=1e-4)
+        assert [item for item, _ in answer] == [external(int(item)) for item in found.item_ids[row]]
+        np.testing.assert_allclose([score for _, score in answer], ranked, rtol=1e-4, atol=1e-4)
 
 
 def test_the_manifest_tells_terms_of_items_from_those_of_codes() -> None:

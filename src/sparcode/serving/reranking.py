@@ -61,11 +61,12 @@ class Reranker:
     def _kept_scores(
         bundle: Bundle, queries: EncodedQueries, item_ids: NDArray[np.int64]
     ) -> NDArray[np.float32] | None:
-        """What candidates have from crosses with the history, which no scorer replaces; None without crosses."""
+        """What candidates have from crosses, which no scorer replaces; None without crosses."""
         manifest = bundle.manifest
         if not manifest.codes.get("num_item_terms") or bundle.live is None:
             return None
         if queries.term_ids is None or queries.weights is None:
             return None
-        terms, weights = (part[:, -manifest.history_length :] for part in (queries.term_ids, queries.weights))
+        items = slice(-manifest.history_length, None)
+        terms, weights = queries.term_ids[:, items], queries.weights[:, items]
         return listed_scores(bundle.live.search, terms, weights, item_ids)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sparcode.index.search.reranking import rerank
+from sparcode.index import InvertedIndex
+from sparcode.index.search.reranking import listed_scores, rerank
 from sparcode.types import SearchResult
 
 FOUND = SearchResult(
@@ -32,3 +33,19 @@ def test_new_scores_decide(k: int) -> None:
             assert score_found == (NEW[int(item)] if item > 0 else -np.inf)
     assert found.item_ids.dtype == np.int64
     assert found.scores.dtype == np.float32
+
+
+def test_scores_of_listed_items_in_the_order_asked_for() -> None:
+    index = InvertedIndex.from_postings([0, 2, 4], [1, 4, 2, 4], [1.0, 2.0, 3.0, 0.5], num_items=5)
+    asked = np.array([[4, 3, 1, -1], [2, -1, -1, -1], [5, 4, 2, 1]])
+    found = listed_scores(
+        index.search, np.array([[0, 1], [1, -1], [1, 1]]), np.array([[1, 2], [4, 9], [1, 1]]), asked
+    )
+    assert found.tolist() == [[3.0, 0.0, 1.0, 0.0], [12.0, 0.0, 0.0, 0.0], [0.0, 1.0, 6.0, 0.0]]
+
+
+def test_kept_scores_are_added_to_new_ones() -> None:
+    found = SearchResult(np.array([[7, 5, -1]]), np.array([[3.0, 2.0, -np.inf]], np.float32))
+    best = rerank(found, lambda row, ids: ids.astype(np.float32), 2, np.array([[0.0, 4.0, 9.0]], np.float32))
+    assert best.item_ids.tolist() == [[5, 7]]
+    assert best.scores.tolist() == [[9.0, 7.0]]
