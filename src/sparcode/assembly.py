@@ -21,6 +21,7 @@ from sparcode.config.arguments import EvalArguments, ExportArguments
 from sparcode.config.loader import config_differences
 from sparcode.config.schema import Config
 from sparcode.data.dataset import Dataset, prepare_dataset
+from sparcode.data.leaks import find_leaks
 from sparcode.errors import CheckpointError, ConfigError
 from sparcode.evaluation import report as reports
 from sparcode.evaluation.ann import ExactSearch, HnswSearch, IvfSearch
@@ -196,6 +197,9 @@ def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
         reports.check_json_path(arguments.json_path)
     run = open_run(config, arguments.run_dir)
     queries = queries_of(config, run.dataset, arguments.split, query_length(config, run.crosses))
+    leaks = find_leaks(run.dataset, arguments.split)
+    if leaks.text():
+        _LOG.warning("data set %s leaks: %s", run.dataset.name, leaks.text())
     ks, seen = config.eval.ks, config.eval.exclude_seen
     ranker, built = make_ranker(run, arguments.retriever, parts)
     _LOG.info("ranking %d queries by %s", len(queries), arguments.retriever)
@@ -211,6 +215,7 @@ def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
         "num_queries": len(queries),
         "num_items": run.dataset.num_items,
         "crosses": None if run.crosses is None else cross_summary(config, run.crosses),
+        "leaks": {"in_history": leaks.in_history, "in_features": leaks.in_features},
         "metrics": reports.relevance(ranker, queries, ks, seen, run.world),
         "fidelity": {},
         "index": {},

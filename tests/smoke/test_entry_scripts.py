@@ -58,6 +58,7 @@ REPORT_KEYS = {
     "num_queries",
     "num_items",
     "crosses",
+    "leaks",
     "metrics",
     "fidelity",
     "index",
