@@ -17,13 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PACKAGES = ("numpy", "numba", "mindspore", "faiss-cpu", "hnswlib", "pyseismic-lsr")
+PACKAGES = ("numpy", "numba", "mindspore", "torch", "faiss-cpu", "hnswlib", "pyseismic-lsr")
 
 
-def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """``--json``, ``--plot`` and ``--small``."""
+def add_output_options(parser: argparse.ArgumentParser, plot: bool = True) -> None:
+    """``--json``, ``--small`` and, of benchmarks that draw, ``--plot``."""
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--plot", type=Path, help="draw them into this PNG or SVG file (needs matplotlib)")
+    if plot:
+        parser.add_argument(
+            "--plot", type=Path, help="draw them into this PNG or SVG file (needs matplotlib)"
+        )
     parser.add_argument("--small", action="store_true", help="seconds instead of minutes, to try the command")
 
 

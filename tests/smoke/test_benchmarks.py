@@ -54,3 +54,12 @@ def test_others_check_what_they_measure(name: str, tmp_path: Path) -> None:
     report = run_small(name, tmp_path)
     assert report["machine"]["processor"]
     assert len(report) > 3
+
+
+@pytest.mark.slow
+def test_a_training_step_takes_the_same_losses_as_in_pytorch(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    report = run_small("bench_train_step", tmp_path, "--cases", "amazon-beauty")
+    assert [row["model"] for row in report["rows"]] == ["two_tower, sasrec", "sparcode, sasrec"]
+    assert all(row["loss_difference"] < 1e-4 for row in report["rows"])
+    assert all(row["ours_samples_s"] > 0 and row["torch_samples_s"] > 0 for row in report["rows"])

@@ -122,6 +122,8 @@ class AllToAll(MatchingNetwork):
 
     def query_part_of(self, tokens: Tensor) -> Tensor:
         """Tokens (Q, K_u, D), quantized or not -> (Q, K_u, P_t), or their sum (Q, P_t) where that will do."""
+        if self.adds_tokens:
+            return self.scorer.added_part(tokens, self.lift)
         return self.lifted_part(self.lift(tokens))
 
     def lifted_part(self, lifted: Tensor) -> Tensor:

@@ -51,8 +51,10 @@ class SampledSoftmaxLoss(nn.Cell):
         positive = positive_scores * self.scale
         negative = candidate_scores * self.scale - ops.expand_dims(log_expected, 0)
         negative = ops.select(hits, ops.full_like(negative, NEGATIVE), negative)
-        logits = ops.concat((ops.expand_dims(positive, 1), negative), 1)  # (Q, 1 + C)
-        return ops.logsumexp(logits, 1) - positive
+        # log-sum-exp by hand: that of the library is three times slower on CPU, forward and backward
+        largest = ops.stop_gradient(ops.maximum(ops.amax(negative, 1), positive))
+        total = ops.exp(negative - ops.expand_dims(largest, 1)).sum(1) + ops.exp(positive - largest)
+        return ops.log(total) + largest - positive
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,25 @@ class TokenLift(nn.Cell):
             return ops.matmul(tokens.reshape(-1, size), self.weight[0]).reshape(queries, count, -1)
         return ops.bmm(tokens.transpose(1, 0, 2), self.weight).transpose(1, 0, 2)
 
+    def total(self, tokens: Tensor) -> Tensor:
+        """(Q, K_u, D) -> (Q, d), the sum of the lifted tokens in one product."""
+        if self.num_slots == 1:
+            return ops.matmul(tokens.sum(1), self.weight[0])
+        queries, count, size = tokens.shape
+        return ops.matmul(tokens.reshape(queries, count * size), self.weight.reshape(count * size, -1))
+
+    def onto(self, tokens: Tensor, weight: Tensor) -> Tensor:
+        """Lifted tokens through one more linear map, weight (H, d): (Q, K_u, D) -> (K_u, Q, H).
+
+        The maps are multiplied first, so that a token costs D * H products instead of d * H.
+        """
+        slots, size, width = self.weight.shape
+        maps = ops.matmul(self.weight.reshape(slots * size, width), weight.transpose(1, 0))
+        by_token = tokens.transpose(1, 0, 2)  # (K_u, Q, D)
+        if slots == 1:
+            return ops.matmul(by_token, maps)
+        return ops.bmm(by_token, maps.reshape(slots, size, -1))
+
     def lifted_codebooks(self, codebooks: NDArray[np.float32]) -> NDArray[np.float32]:
         """Codebooks (S, M, N, D/M) -> the share of every codeword in its lifted token, (S, M, N, d) float32.
 

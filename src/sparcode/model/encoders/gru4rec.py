@@ -56,8 +56,9 @@ class GRU4RecEncoder(HistoryEncoder):
 
     def states(self, items: Tensor, mask: Tensor, noise: Tensor | None) -> Tensor:
         x = items
+        noises = () if noise is None else ops.unstack(noise, axis=0)
         for number, layer in enumerate(self.layers):
-            if noise is not None:
-                x = self.dropout(x, noise[number])
+            if noises:
+                x = self.dropout(x, noises[number])
             x = layer(x, mask)
         return x

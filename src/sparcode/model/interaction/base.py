@@ -5,6 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 
 from sparcode.model.pair_kernels import PairKernel
+from sparcode.model.tokenizer import TokenLift
 
 
 class InteractionScorer(nn.Cell):
@@ -27,6 +28,10 @@ class InteractionScorer(nn.Cell):
         return None
 
     def token_part(self, tokens: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def added_part(self, tokens: Tensor, lift: TokenLift) -> Tensor:
+        """Tokens (Q, K_u, D) before they are lifted -> the sum of their token parts (Q, P_t); if bilinear."""
         raise NotImplementedError
 
     def item_part(self, item_tokens: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from mindspore import Tensor, ops
 
 from sparcode.model.interaction.base import InteractionScorer
 from sparcode.model.pair_kernels import PairKernel
+from sparcode.model.tokenizer import TokenLift
 
 
 class DotScorer(InteractionScorer):
@@ -26,6 +27,9 @@ class DotScorer(InteractionScorer):
 
     def token_part(self, tokens: Tensor) -> Tensor:
         return tokens
+
+    def added_part(self, tokens: Tensor, lift: TokenLift) -> Tensor:
+        return lift.total(tokens)
 
     def item_part(self, item_tokens: Tensor) -> Tensor:
         """(C, K_i, d) -> (C, d)."""

@@ -6,6 +6,7 @@ from mindspore import Tensor, nn, ops
 
 from sparcode.model.interaction.dot import DotScorer
 from sparcode.model.pair_kernels import PairKernel
+from sparcode.model.tokenizer import TokenLift
 
 
 class LowRankScorer(DotScorer):
@@ -35,6 +36,10 @@ class LowRankScorer(DotScorer):
     def token_part(self, tokens: Tensor) -> Tensor:
         """(..., d) -> (..., d + R)."""
         return ops.concat((tokens, ops.relu(self.token_hidden(tokens))), -1)
+
+    def added_part(self, tokens: Tensor, lift: TokenLift) -> Tensor:
+        hidden = ops.relu(lift.onto(tokens, self.token_hidden.weight) + self.token_hidden.bias)  # (K_u, Q, R)
+        return ops.concat((lift.total(tokens), hidden.sum(0)), -1)
 
     def item_part(self, item_tokens: Tensor) -> Tensor:
         """(C, K_i, d) -> (C, d + R)."""
