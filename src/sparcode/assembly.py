@@ -214,6 +214,7 @@ def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
         "seed": config.seed,
         "num_queries": len(queries),
         "num_items": run.dataset.num_items,
+        "first_items": config.eval.first_items,
         "crosses": None if run.crosses is None else cross_summary(config, run.crosses),
         "leaks": {"in_history": leaks.in_history, "in_features": leaks.in_features},
         "metrics": reports.relevance(ranker, queries, ks, seen, run.world),

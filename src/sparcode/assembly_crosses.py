@@ -98,6 +98,7 @@ def run_crosses(model: TrainedModel, run_dir: Path, world: World) -> CrossTable 
         **config.crosses.model_dump(mode="json", exclude={"weight", "top_l"}),
         "probes": config.index.probes,
         "monitor": config.train.monitor,
+        "first_items": config.eval.first_items,
         "step": model.step,
     }
     choice = _recorded(run_dir / CHOICE_FILE, chosen_for)

@@ -24,10 +24,16 @@ def query_length(config: Config, crosses: CrossTable | None) -> int:
 
 def queries_of(config: Config, dataset: Dataset, split: str, length: int) -> QuerySet:
     """Evaluation queries of a split with histories of ``length`` items, of ``eval.max_users`` users."""
-    return query_set(dataset, split, length, user_feature_names(config, dataset), config.eval.max_users)
+    names = user_feature_names(config, dataset)
+    return _known(config, query_set(dataset, split, length, names, config.eval.max_users))
 
 
 def validation_queries(config: Config, dataset: Dataset, length: int) -> QuerySet:
     """Queries of the sample of validation users that checkpoints are chosen on."""
     names, count = user_feature_names(config, dataset), config.train.validation_users
-    return query_set(dataset, "valid", length, names, count, VALIDATION_STREAM)
+    return _known(config, query_set(dataset, "valid", length, names, count, VALIDATION_STREAM))
+
+
+def _known(config: Config, queries: QuerySet) -> QuerySet:
+    first = config.eval.first_items
+    return queries if first is None else queries.with_first_items(first)

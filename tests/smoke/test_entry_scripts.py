@@ -57,6 +57,7 @@ REPORT_KEYS = {
     "seed",
     "num_queries",
     "num_items",
+    "first_items",
     "crosses",
     "leaks",
     "metrics",

@@ -285,6 +285,9 @@ class EvalConfig(Section):
     ks: CutOffs = Field((10, 50), description="cut-offs of the metrics")
     exclude_seen: bool = Field(True, description="leave items of the history out of the ranking")
     max_users: int = Field(0, ge=0, description="evaluate the first users only, 0 = all")
+    first_items: int | None = Field(
+        None, ge=0, description="queries know the first so many history items only: cold start; null = all"
+    )
     fidelity_queries: int = Field(
         1000, ge=0, description="queries for index against exhaustive scoring, 0 = none"
     )

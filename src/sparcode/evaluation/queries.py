@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from mindspore import nn
 from numpy.typing import NDArray
 
 from sparcode.data.dataset import Dataset, Interactions
-from sparcode.data.histories import history_batch, user_history
+from sparcode.data.histories import history_batch, pad_history, user_history
 from sparcode.model.block_scorer import padded_tensors
 
 
@@ -39,6 +39,15 @@ class QuerySet:
     def take(self, count: int) -> QuerySet:
         """The first ``count`` queries."""
         return self.part(slice(0, min(count, len(self))))
+
+    def with_first_items(self, count: int) -> QuerySet:
+        """The same queries as if only the first ``count`` items of each history were known to the encoder.
+
+        All items of the history stay ``seen``: they are neither targets nor wrong answers.
+        """
+        length = self.history.shape[1]
+        rows = [pad_history(items[:count], length) for items in self.seen]
+        return replace(self, history=np.array(rows, np.int32).reshape(-1, length))
 
     def part(self, rows: slice) -> QuerySet:
         """The queries from ``rows.start`` to before ``rows.stop``, both within range."""

@@ -101,3 +101,14 @@ def test_encoding_in_batches_keeps_order_and_drops_the_filling(batch_size: int) 
     doubled, total = encode_queries(Echo(), history, [row], batch_size)
     np.testing.assert_array_equal(doubled, history * 2)
     np.testing.assert_array_equal(total, history.sum(1) + row)
+
+
+def test_cold_queries_know_the_first_items_only() -> None:
+    full = query_set(tiny_dataset(features=False), "test", 3, [])
+    for count in (0, 1, 2):
+        cold = full.with_first_items(count)
+        assert cold.history.shape == full.history.shape
+        assert cold.history.dtype == np.int32
+        for row, items, known in zip(cold.history, full.seen, cold.seen, strict=True):
+            assert row.tolist() == [0] * (3 - count) + items[:count].tolist()
+            assert known is items
