@@ -1,8 +1,8 @@
 """Writes generated files in the format and with the sizes of the paper's two data sets, to try the commands.
 
-``make_paper_sample.py deezer DIR`` or ``make_paper_sample.py ml-10m DIR``; ``--scale 0.01`` writes a hundredth
-of the users and items. Users and items belong to clusters, so that there is something to learn; the figures of
-models trained on these files mean nothing.
+``make_paper_sample.py deezer DIR`` or ``make_paper_sample.py ml-10m DIR``; ``--scale 0.01`` writes
+a hundredth of the users and items. Users and items belong to clusters, so that there is something to learn;
+the figures of models trained on these files mean nothing.
 """
 
 from __future__ import annotations
