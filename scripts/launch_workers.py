@@ -28,6 +28,7 @@ GRACE_SECONDS = 5.0
 """What msrun gets to end the other workers before it is ended itself."""
 
 NO_WORKER = "99999"  # msrun copies no log to its own output; this script follows that of its first worker
+_NOISE = b"[INFO] DISTRIBUTED"  # what MindSpore prints at any log level when a cluster ends
 _FAILED = re.compile(r"Worker process (\d+) exit with exception\. Error code: (-?\d+)")
 _STARTED = re.compile(r"^worker of rank (\d+) of \d+: process (\d+)$", re.MULTILINE)
 
@@ -160,18 +161,26 @@ def _follow(process: subprocess.Popen[bytes], plan: Plan, own_log: Path) -> None
     while True:
         running = process.poll() is None
         if shown.exists():
-            with shown.open("rb") as file:
-                file.seek(position)
-                text = file.read()
-            position += len(text)
-            sys.stdout.buffer.write(text)
-            sys.stdout.flush()
+            position = _show(shown, position, to_the_end=not running)
         if not running:
             return
         if _FAILED.search(own_log.read_text(errors="replace")):
             _end(process)
             return
         time.sleep(POLL_SECONDS)
+
+
+def _show(log: Path, position: int, to_the_end: bool) -> int:
+    """Copy the complete lines after ``position`` to stdout, or all that there is; return the new position."""
+    with log.open("rb") as file:
+        file.seek(position)
+        text = file.read()
+    if not to_the_end:
+        text = text[: text.rfind(b"\n") + 1]
+    lines = text.splitlines(keepends=True)
+    sys.stdout.buffer.write(b"".join(line for line in lines if not line.startswith(_NOISE)))
+    sys.stdout.flush()
+    return position + len(text)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -199,7 +208,8 @@ def _report(plan: Plan, text: str) -> int:
     if rank is not None:
         path = plan.log_dir / f"worker_{rank}.log"
         sys.stderr.write(f"last lines of {path}:\n")
-        for line in path.read_text(errors="replace").splitlines()[-TAIL_LINES:]:
+        lines = path.read_text(errors="replace").splitlines()
+        for line in [line for line in lines if not line.startswith(_NOISE.decode())][-TAIL_LINES:]:
             sys.stderr.write(f"  {line}\n")
     return 128 - code if code < 0 else code
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,16 @@ def test_a_training_step_takes_the_same_losses_as_in_pytorch(tmp_path: Path) -> 
     assert [row["model"] for row in report["rows"]] == ["two_tower, sasrec", "sparcode, sasrec"]
     assert all(row["loss_difference"] < 1e-4 for row in report["rows"])
     assert all(row["ours_samples_s"] > 0 and row["torch_samples_s"] > 0 for row in report["rows"])
+
+
+@pytest.mark.slow
+def test_two_workers_are_measured_beside_one(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    report = run_small("bench_distributed", tmp_path, "--port", str(port))
+    assert [part["workers"] for part in report["workers"]] == [1, 2]
+    (alone,), (together,) = (part["steps"] for part in report["workers"])
+    assert alone["reduce_ms"] == 0 < together["reduce_ms"] < together["step_ms"]
+    assert alone["queries"] == together["queries"]
+    assert [row["bytes"] for row in report["workers"][1]["allreduce"]] == [4, 4000, 40000]

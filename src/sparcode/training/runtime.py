@@ -48,17 +48,17 @@ def configure(device: DeviceConfig, seed: int) -> World:
             received=_first_line(error),
             remedy="use --device_target CPU or install MindSpore with drivers for the device",
         ) from error
-    world = _join()
+    world = _join(device.target)
     ms.set_context(mode=ms.GRAPH_MODE if device.mode == "graph" else ms.PYNATIVE_MODE)
     ms.set_seed(seed)
     return world
 
 
-def _join() -> World:
+def _join(target: str) -> World:
     role = os.environ.get(ROLE_VARIABLE)
     if role is None:
         return World()
-    if role == "MS_WORKER":
+    if role == "MS_WORKER" and target == "CPU":
         # MindSpore's CPU collectives give up after 30 seconds otherwise; the scheduler must not get this
         # value, with which it would notice the end of a worker that late
         os.environ.setdefault("MS_NODE_TIMEOUT", str(WAITING_SECONDS))
