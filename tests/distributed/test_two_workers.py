@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import sparcode.environment  # noqa: F401  isort: skip  - before MindSpore
-from worker_cases import case_config, evaluate
+from worker_cases import CASES, case_config, evaluate
 
 from sparcode import assembly_training
 from sparcode.config.arguments import TrainArguments
@@ -46,6 +46,8 @@ def free_port() -> int:
 
 def start(directory: Path, *argv: str, port: int | None = None) -> subprocess.Popen[str]:
     """Two workers that train in ``directory``."""
+    for case in set(argv) & set(CASES):
+        case_config(directory, case)  # writes the data, which the workers would do at the same time
     return subprocess.Popen(
         [
             *(sys.executable, str(LAUNCHER), "--workers", "2", "--log_dir", str(directory / "logs")),

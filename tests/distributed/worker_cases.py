@@ -24,9 +24,11 @@ from sparcode.entry import run_entry
 from sparcode.training.loop import Trainer
 
 CASES: dict[str, dict[str, object]] = {
-    "sparcode": {"model.quantizer.restart_threshold": 0.5, "train.gradient_clip": 0.5},
+    "sparcode": {"model.quantizer.restart_threshold": 0.95, "train.gradient_clip": 0.5},
     "two_tower": {
         "model.name": "two_tower",
+        "data.source": "table",  # without an order: a pair of user and item is a row
+        "data.protocol": "ratio",
         "train.loss.negatives": "mixed",
         "train.loss.num_negatives": 8,
     },
@@ -41,9 +43,17 @@ CASES: dict[str, dict[str, object]] = {
 
 
 def case_config(directory: Path, case: str) -> Config:
-    """Configuration of a case with its data below ``directory``."""
+    """Configuration of a case with its data below ``directory``, written when it is missing."""
     common = {"train.batch_size": 15, "train.epochs": 4, "train.quantize_from": 0.25, "index.block_terms": 8}
-    return ring_config(directory, {**common, **CASES[case]})
+    config = ring_config(directory, {**common, **CASES[case]})
+    if config.data.source != "table":
+        return config
+    table, lines = directory / "ring.csv", (directory / "ring.txt").read_text().splitlines()
+    if not table.exists():
+        pairs = [(user, item) for user, *items in map(str.split, lines) for item in items]
+        table.write_text("user,item\n" + "".join(f"{user},{item}\n" for user, item in pairs))
+    place = {"path": str(table), "dataset_dir": str(directory / "pairs")}
+    return config.model_copy(update={"data": config.data.model_copy(update=place)})
 
 
 class NotingTrainer(Trainer):

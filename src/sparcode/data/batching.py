@@ -89,7 +89,8 @@ class Sharding:
         self._rank, self._size = rank, size
         self.rows = -(-source.rows_per_batch // size)
         spare = source.queries_per_row if size > 1 else 0
-        self.queries = min(-(-source.queries_per_batch // size) + spare, source.queries_per_batch)
+        even = -(-source.queries_per_batch // size)
+        self.queries = min(even + spare, source.queries_per_batch, self.rows * source.queries_per_row)
 
     def share(self, batch: QueryBatch) -> BatchShare:
         """The worker's part of a batch."""

@@ -52,6 +52,11 @@ def test_the_shares_are_the_batch(source: SequenceBatches | PairBatches, size: i
             shapes.add((*share.batch.history.shape, len(share.batch.users), len(share.batch.weights)))
             assert queries_of(share.batch) == [whole[place] for place in share.places]
             assert (np.diff(share.batch.weights) <= 0).all()  # real queries come first
+            if not source.every_position:  # networks take row k for query k then
+                count = len(share.places)
+                assert share.batch.query_index[:count].tolist() == [
+                    row * LENGTH + LENGTH - 1 for row in range(count)
+                ]
             rows = share.rows[share.batch.history.any(1)]
             np.testing.assert_array_equal(
                 share.batch.history[share.batch.history.any(1)], batch.history[rows]
@@ -61,8 +66,9 @@ def test_the_shares_are_the_batch(source: SequenceBatches | PairBatches, size: i
         counts = [len(share.places) for share in shares]
         assert max(counts) - min(counts) <= source.queries_per_row
     assert len(shapes) == 1
-    ((rows_per_share, *_),) = shapes
-    assert rows_per_share == -(-8 // size)
+    ((rows, _, _, queries),) = shapes
+    assert rows == -(-8 // size)
+    assert source.every_position or queries == rows
 
 
 def test_one_worker_has_the_batch_itself() -> None:
