@@ -25,13 +25,14 @@ from sparcode.training import runtime  # isort: skip  # before anything that imp
 
 import numpy as np
 import torch
+from mindspore import Tensor
 from numpy.typing import NDArray
 from reporting import add_output_options, machine, print_table, write_report
 from torch_models import Matching, TorchStep
 
 from sparcode.config.loader import load_config
 from sparcode.config.schema import Config
-from sparcode.data.batching import BatchOptions, BatchSource, QueryBatch, make_batches
+from sparcode.data.batching import BatchOptions, BatchSource, QueryBatch, Sharding, make_batches
 from sparcode.data.dataset import Interactions
 from sparcode.data.samplers import CandidateSampler
 from sparcode.model.factory import DataShape, build_network
@@ -86,9 +87,10 @@ class OurStep:
         layers = network.encoder.noise_layers
         model, quantized = config.model, isinstance(network, SparCode)
         noise = (layers, batches.rows_per_batch, config.data.max_history, model.embedding_size)
-        self.inputs = StepInputs(
+        self._inputs = StepInputs(
             config.seed, sampler, noise, network.quantizer.rows if quantized else 0, 1, ()
         )
+        self._sharding = Sharding(batches, 0, 1)
         self._rate = config.train.learning_rate
         self._optimizer = make_optimizer(network, config)
         loss = TrainingLoss(
@@ -101,10 +103,14 @@ class OurStep:
         self._step = TrainStep(loss, self._optimizer, config.train.gradient_clip)
         self._step.set_train(True)
 
+    def tensors(self, batch: QueryBatch, number: int) -> list[Tensor]:
+        """Input tensors of a step."""
+        return self._inputs.tensors(batch, self._sharding.share(batch), number)
+
     def __call__(self, batch: QueryBatch, number: int) -> float:
         """The loss before the step."""
         set_learning_rate(self._optimizer, self._rate)
-        outputs = self._step(*self.inputs.tensors(batch, number))
+        outputs = self._step(*self.tensors(batch, number))
         total, _, _ = (float(value.asnumpy()) for value in outputs[:3])
         return total
 
@@ -193,7 +199,7 @@ def loss_difference(contest: Contest) -> float:
     """Largest relative difference of the losses of the first steps; without dropout they see the same."""
     worst = 0.0
     for number, batch in enumerate(contest.batches[:AGREEING_STEPS]):
-        tensors = contest.ours.inputs.tensors(batch, number)
+        tensors = contest.ours.tensors(batch, number)
         restart_rows, candidates, log_expected = (tensors[place].asnumpy() for place in (0, 5, 6))
         theirs = contest.theirs(_named(batch, candidates, log_expected, restart_rows))
         worst = max(worst, abs(contest.ours(batch, number) - theirs) / abs(theirs))
