@@ -25,5 +25,5 @@ case "${1:-}" in
     *) fail "a data set is needed: ml-1m, amazon-beauty or amazon-sports; see bash scripts/reproduce.sh --help" ;;
 esac
 
-setup_environment ann
+setup_environment ann,plot
 run_python scripts/reproduce.py "$@"

@@ -1,0 +1,185 @@
+"""What an index costs and gives: its size, search time and accuracy at many settings of a trained run.
+
+With ``--train CONFIG`` the trained ablations as well: tokens, codebooks and scorers, each trained from
+nothing with one thing changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import commands
+
+PROBES = (1, 2, 4, 8)
+PACKINGS = ("float32", "float16", "uint8")
+TOP_LS = (0, 2000, 800, 400, 200)
+PLAIN = "crosses.kind=none"
+"""Crosses have lists of their own: without them the curves show those of the tokens."""
+
+TRAINED: dict[str, tuple[str, ...]] = {
+    "as configured": (),
+    "4 tokens of width 16": ("model.num_query_tokens=4", "model.token_size=16"),
+    "8 tokens of width 8": ("model.num_query_tokens=8", "model.token_size=8"),
+    "32 tokens of width 2": ("model.num_query_tokens=32", "model.token_size=2"),
+    "64 codewords": ("model.quantizer.codebook_size=64",),
+    "1,024 codewords": ("model.quantizer.codebook_size=1024",),
+    "2 codebooks of 16": ("model.quantizer.num_codebooks=2", "model.quantizer.codebook_size=16"),
+    "2 codebooks of 32": ("model.quantizer.num_codebooks=2", "model.quantizer.codebook_size=32"),
+    "scorer dot": ("model.scorer.name=dot",),
+    "scorer low_rank": ("model.scorer.name=low_rank",),
+    "scorer gated, 64 negatives": (
+        "model.scorer.name=gated", "model.scorer.hidden_size=16", "train.loss.negatives=uniform",
+        "train.loss.num_negatives=64",
+    ),
+}  # fmt: skip
+"""Settings over those of the configuration; the index is that of the configuration, without crosses."""
+
+METRICS = ("recall@10", "ndcg@10", "recall@50", "ndcg@50")
+BLOCK = "<!-- {kind} {name} -->\n"
+END = "<!-- end -->"
+
+
+def points() -> Iterator[dict[str, Any]]:
+    """Settings to evaluate: probes and scores of complete lists, then the length of 8-bit lists."""
+    for packing in PACKINGS:
+        for probes in PROBES:
+            yield {"packing": packing, "probes": probes, "top_l": 0}
+    for top_l in TOP_LS[1:]:
+        for probes in (1, 4):
+            yield {"packing": "uint8", "probes": probes, "top_l": top_l}
+
+
+def measured(run_dir: Path, report: Path, settings: list[str]) -> dict[str, Any]:
+    """The figures of one setting of a run's index."""
+    found = commands.evaluate(run_dir, "index", report, *commands.set_flags([PLAIN, *settings]))
+    return {
+        "mb": found["index"]["size_bytes"] / 1e6,
+        **{metric: found["metrics"][metric] for metric in METRICS},
+        "search_p50_ms": found["latency_ms"]["search_p50"],
+    }
+
+
+def ablate_index(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for every point."""
+    rows = []
+    for point in points():
+        name = "index-{packing}-probes-{probes}-top-{top_l}.json".format(**point)
+        settings = [f"index.{key}={value}" for key, value in point.items()]
+        settings = ["index.prune=top_l", *settings, *arguments.settings]
+        rows.append(
+            {**point, **measured(arguments.run_dir, arguments.work / arguments.name / name, settings)}
+        )
+    return rows
+
+
+def ablate_training(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for every trained ablation."""
+    rows = []
+    for title, settings in TRAINED.items():
+        run_dir = arguments.work / f"{arguments.name}-trained" / re.sub(r"\W+", "-", title)
+        commands.train(arguments.train, run_dir, [*settings, *arguments.settings])
+        figures = measured(run_dir, run_dir / "index.json", [])
+        minutes = commands.training_usage(run_dir)["cpu_seconds"] / 60
+        rows.append({"what": title, **figures, "training, processor min": minutes})
+    return rows
+
+
+def table_of(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table of rows with the same keys."""
+    lines = [list(rows[0]), ["---"] * len(rows[0])]
+    lines += [[_cell(name, value) for name, value in row.items()] for row in rows]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+
+
+def _cell(name: str, value: Any) -> str:
+    if name == "top_l" and not value:
+        return "all"
+    if name in METRICS:
+        return f"{value:.4f}".lstrip("0")
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def draw(rows: list[dict[str, Any]], name: str, path: Path) -> None:
+    """NDCG@10 against size of the index and against search time; needs matplotlib."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    series: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["top_l"] == 0:
+            series.setdefault(f"{row['packing']}, complete lists", []).append(row)
+        if row["packing"] == "uint8" and row["probes"] in (1, 4):
+            series.setdefault(f"uint8, {row['probes']} probe(s), cut lists", []).append(row)
+    for axes, key, label in zip(
+        panels, ("mb", "search_p50_ms"), ("index, MB", "search p50, ms"), strict=True
+    ):
+        for title, own in series.items():
+            own = sorted(own, key=lambda row: (row[key], row["probes"]))
+            axes.plot([row[key] for row in own], [row["ndcg@10"] for row in own], marker="o", label=title)
+        axes.set_xscale("log")
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("NDCG@10, test split")
+    panels[0].legend(fontsize="small")
+    figure.suptitle(name)
+    figure.savefig(path, dpi=120)
+
+
+def rewrite(document: Path, kind: str, name: str, text: str) -> None:
+    """Replace the text between the markers of a table, or add the table at the end.
+
+    Args:
+        document: Markdown file.
+        kind: ``index`` or ``trained``.
+        name: of the run.
+        text: what stands between.
+    """
+    start = BLOCK.format(kind=kind, name=name)
+    whole = document.read_text(encoding="utf-8")
+    if start in whole:
+        before, _, rest = whole.partition(start)
+        after = rest.partition(END)[2]
+    else:
+        before, after = f"{whole}\n", "\n"
+    document.write_text(f"{before}{start}{text}{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    docs = commands.ROOT / "docs"
+    parser = argparse.ArgumentParser(prog="ablate.sh", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("run_dir", type=Path, help="run directory of a sparcode model")
+    parser.add_argument("--name", help="of tables and files (default: that of the run directory)")
+    parser.add_argument("--train", type=Path, metavar="CONFIG", help="train the ablations of CONFIG as well")
+    parser.add_argument("--set", dest="settings", action="append", default=[], help="set one key everywhere")
+    parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="runs and single reports")
+    parser.add_argument("--docs", type=Path, default=docs, help="directory with ablation.md (default: docs)")
+    arguments = parser.parse_args()
+    if not (arguments.run_dir / "config.yaml").is_file():
+        parser.error(f"{arguments.run_dir} is not a run directory")
+    arguments.name = arguments.name or arguments.run_dir.resolve().name
+    document = arguments.docs / "ablation.md"
+    if not document.exists():
+        document.write_text("# Ablations\n", encoding="utf-8")
+    kinds = {"index": ablate_index} | ({"trained": ablate_training} if arguments.train else {})
+    for kind, ablate in kinds.items():
+        rows = ablate(arguments)
+        report = arguments.docs / "results" / f"{arguments.name}-ablation-{kind}.json"
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        text = table_of(rows)
+        if kind == "index":
+            picture = arguments.docs / f"ablation-{arguments.name}.png"
+            draw(rows, arguments.name, picture)
+            text += f"\n![{arguments.name}]({picture.name})\n"
+        rewrite(document, kind, arguments.name, text)
+    print(f"tables written to {document}")
+
+
+if __name__ == "__main__":
+    main()

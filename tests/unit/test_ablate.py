@@ -1,0 +1,50 @@
+"""The ablations ask for settings that exist, and their tables replace themselves."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparcode.config.loader import load_config
+
+ROOT = Path(__file__).parents[2]
+BASE = ROOT / "configs" / "ml-1m" / "sparcode_dnn.yaml"
+
+
+@pytest.fixture
+def ablate(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import ablate
+
+    yield ablate
+    for name in ("ablate", "commands"):
+        del sys.modules[name]
+
+
+def test_every_point_and_every_trained_ablation_is_a_valid_configuration(ablate: Any) -> None:
+    points = [tuple(point.values()) for point in ablate.points()]
+    assert len(points) == len(set(points)) == 3 * 4 + 4 * 2
+    for point in ablate.points():
+        load_config(BASE, [ablate.PLAIN, *(f"index.{key}={value}" for key, value in point.items())])
+    plain = load_config(BASE, [])
+    for title, settings in ablate.TRAINED.items():
+        model = load_config(BASE, list(settings)).model
+        assert (model != plain.model) == (title not in ("as configured", "scorer low_rank"))
+
+
+def test_a_table_replaces_the_one_before_and_leaves_the_others(ablate: Any, tmp_path: Path) -> None:
+    page = tmp_path / "ablation.md"
+    page.write_text("# Ablations\n")
+    row = {"packing": "uint8", "top_l": 0, "mb": 13.42, "ndcg@10": 0.36958}
+    ablate.rewrite(page, "index", "a", "first\n")
+    ablate.rewrite(page, "index", "b", "other\n")
+    ablate.rewrite(page, "index", "a", ablate.table_of([row]))
+    text = page.read_text()
+    assert "first" not in text
+    assert "| uint8 | all | 13.4 | .3696 |\n" in text
+    assert text.count("<!-- end -->") == 2
+    assert text.index("<!-- index a -->") < text.index("| uint8") < text.index("<!-- index b -->")
+    assert "other\n<!-- end -->" in text
