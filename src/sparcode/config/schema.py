@@ -38,7 +38,10 @@ class EncoderConfig(Section):
         128, description="width of the MLP (dnn) or of the feed-forward block (sasrec)"
     )
     num_layers: Positive = Field(1, description="hidden layers (dnn), recurrent layers or attention blocks")
-    num_heads: Positive = Field(1, description="attention heads (sasrec)")
+    num_heads: Positive = Field(1, description="attention heads (sasrec, join attention)")
+    join: Literal["mlp", "attention"] = Field(
+        "mlp", description="how user features and history become the query: an MLP, or attention among them"
+    )
     dropout: Fraction = Field(0.0, description="dropout probability, in steps of 1/256")
 
 
@@ -113,7 +116,8 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
-        if self.encoder.name == "sasrec" and self.embedding_size % self.encoder.num_heads:
+        attends = self.encoder.name == "sasrec" or self.encoder.join == "attention"
+        if attends and self.embedding_size % self.encoder.num_heads:
             raise ValueError(
                 f"model.embedding_size ({self.embedding_size}) must be divisible by "
                 f"model.encoder.num_heads ({self.encoder.num_heads})"

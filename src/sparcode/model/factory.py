@@ -10,9 +10,11 @@ import numpy as np
 from sparcode.config.schema import EncoderConfig, ModelConfig
 from sparcode.model.all_to_all import AllToAll, ReluScore, SignedScore, Tokens
 from sparcode.model.encoders import (
+    AttentionJoin,
     DNNEncoder,
     GRU4RecEncoder,
     HistoryEncoder,
+    MLPJoin,
     QueryEncoder,
     SASRecEncoder,
 )
@@ -60,7 +62,8 @@ def build_network(config: ModelConfig, shape: DataShape) -> MatchingNetwork:
     """Return the untrained network that ``config.name`` asks for."""
     width = config.embedding_size
     history = _history_encoder(config.encoder, width, shape.history_length)
-    encoder = QueryEncoder(history, width, config.encoder.hidden_size, shape.user_features)
+    join = _join(config.encoder, width, len(shape.user_features)) if shape.user_features else None
+    encoder = QueryEncoder(history, width, join, shape.user_features)
     tower = ItemTower(shape.num_items, width, shape.item_features, shape.use_item_ids)
     store = FeatureStore(shape.item_features, shape.item_arrays)
     if config.name == "two_tower":
@@ -103,6 +106,12 @@ def _quantizer(config: ModelConfig) -> ProductQuantizer:
         restart_threshold=q.restart_threshold,
     )
     return ProductQuantizer(options)
+
+
+def _join(config: EncoderConfig, width: int, num_features: int) -> MLPJoin | AttentionJoin:
+    if config.join == "attention":
+        return AttentionJoin(width, config.num_heads, config.hidden_size)
+    return MLPJoin(width, num_features, config.hidden_size)
 
 
 def _history_encoder(config: EncoderConfig, width: int, length: int) -> HistoryEncoder:

@@ -10,9 +10,11 @@ import pytest
 from mindspore import Tensor, nn
 
 from sparcode.model.encoders import (
+    AttentionJoin,
     DNNEncoder,
     GRU4RecEncoder,
     HistoryEncoder,
+    MLPJoin,
     QueryEncoder,
     SASRecEncoder,
 )
@@ -233,13 +235,15 @@ class At(nn.Cell):
         )
 
 
-def make_query_encoder(specs: tuple[FeatureSpec, ...]) -> QueryEncoder:
-    return QueryEncoder(make_encoder("dnn"), D, 7, specs)
+def make_query_encoder(specs: tuple[FeatureSpec, ...], attention: bool = False) -> QueryEncoder:
+    join = AttentionJoin(D, 1, 7) if attention else MLPJoin(D, len(specs), 7)
+    return QueryEncoder(make_encoder("dnn"), D, join if specs else None, specs)
 
 
-def test_a_query_at_the_last_position_is_the_query_of_the_whole_history(mode: str) -> None:
+@pytest.mark.parametrize("attention", [False, True], ids=["mlp", "attention"])
+def test_a_query_at_the_last_position_is_the_query_of_the_whole_history(mode: str, attention: bool) -> None:
     specs = (FeatureSpec("age", "categorical", 4), FeatureSpec("profile", "dense", 3, 3))
-    cell = At(make_query_encoder(specs))
+    cell = At(make_query_encoder(specs, attention))
     items, mask = histories()
     index = np.array([row * L + L - 1 for row in range(S)], np.int32)
     age = np.array([1, 2, 3, 0, 1], np.int32)
@@ -259,6 +263,18 @@ def test_user_features_of_the_own_row_change_the_query_and_others_do_not() -> No
     )
     np.testing.assert_array_equal(before[0], after[0])
     assert np.abs(before[1:] - after[1:]).min(0).max() > 1e-4
+
+
+def test_attention_treats_features_alike_and_lets_each_see_the_others(mode: str) -> None:
+    join = AttentionJoin(D, 1, 7)
+    parts = np.random.default_rng(3).normal(size=(4, 5, D)).astype(np.float32)
+    joined, turned, other = (
+        join(Tensor(np.ascontiguousarray(given))).asnumpy()
+        for given in (parts, parts[:, ::-1], parts * np.array([1, -2, 1, 1, 1], np.float32)[:, None])
+    )
+    assert joined.shape == (4, D)
+    np.testing.assert_allclose(joined, turned, rtol=1e-4, atol=1e-5)
+    assert np.abs(joined - other).max() > 1e-3
 
 
 def test_without_features_the_state_is_the_query() -> None:

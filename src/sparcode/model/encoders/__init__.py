@@ -3,7 +3,15 @@
 from sparcode.model.encoders.base import HistoryEncoder
 from sparcode.model.encoders.dnn import DNNEncoder
 from sparcode.model.encoders.gru4rec import GRU4RecEncoder
-from sparcode.model.encoders.query import QueryEncoder
+from sparcode.model.encoders.query import AttentionJoin, MLPJoin, QueryEncoder
 from sparcode.model.encoders.sasrec import SASRecEncoder
 
-__all__ = ["DNNEncoder", "GRU4RecEncoder", "HistoryEncoder", "QueryEncoder", "SASRecEncoder"]
+__all__ = [
+    "AttentionJoin",
+    "DNNEncoder",
+    "GRU4RecEncoder",
+    "HistoryEncoder",
+    "MLPJoin",
+    "QueryEncoder",
+    "SASRecEncoder",
+]
