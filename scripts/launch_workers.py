@@ -112,12 +112,18 @@ def check_port(plan: Plan) -> None:
 
 
 def launch(plan: Plan) -> int:
-    """Run the workers to their end and return the exit code of the job."""
+    """Run the workers to their end and return the exit code of the job.
+
+    Raises:
+        LaunchError: the port is in use, or MindSpore is not installed.
+    """
     check_port(plan)
+    binaries = Path(sys.executable).parent  # msrun starts what is called python there
+    if not (binaries / "msrun").is_file():
+        raise LaunchError(f"no msrun beside {sys.executable}: MindSpore is not installed in that environment")
     plan.log_dir.mkdir(parents=True, exist_ok=True)
     for old in [*plan.log_dir.glob("worker_*.log"), plan.log_dir / "scheduler.log"]:
         old.unlink(missing_ok=True)
-    binaries = Path(sys.executable).parent  # msrun starts what is called python there
     environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
     environment.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // plan.local_workers, 1)))
     msrun = [

@@ -109,3 +109,16 @@ def test_lines_of_a_log_are_shown_once_and_without_noise(
     log.write_text("one\n[INFO] DISTRIBUTED noise\ntwo\nhalf")
     launcher._show(log, position, to_the_end=True)
     assert capsysbinary.readouterr().out == b"half"
+
+
+def test_an_environment_without_mindspore_is_named(
+    launcher: ModuleType,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launcher, "check_port", lambda plan: None)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert launcher.main(["--workers", "2", "--log_dir", str(tmp_path / "logs"), "train.py"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: no msrun beside {tmp_path / 'python'}: ")
+    assert not (tmp_path / "logs").exists()
