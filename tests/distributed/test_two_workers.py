@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,14 +45,32 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(directory: Path, *argv: str, port: int | None = None) -> subprocess.Popen[str]:
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts two workers, and ends them with the test."""
+    jobs: list[subprocess.Popen[str]] = []
+
+    def begin(directory: Path, *argv: str, port: int | None = None) -> subprocess.Popen[str]:
+        jobs.append(start_job(directory, argv, port or free_port()))
+        return jobs[-1]
+
+    yield begin
+    for job in jobs:
+        job.terminate()
+        job.wait(60)
+
+
+def start_job(directory: Path, argv: tuple[str, ...], port: int) -> subprocess.Popen[str]:
     """Two workers that train in ``directory``."""
     for case in set(argv) & set(CASES):
         case_config(directory, case)  # writes the data, which the workers would do at the same time
     return subprocess.Popen(
         [
             *(sys.executable, str(LAUNCHER), "--workers", "2", "--log_dir", str(directory / "logs")),
-            *("--master_port", str(port or free_port()), str(HERE / "worker_cases.py"), str(directory)),
+            *("--master_port", str(port), str(HERE / "worker_cases.py"), str(directory)),
             *argv,
         ],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -107,7 +126,7 @@ def check_same_evaluation(directory: Path, case: str) -> None:
         pytest.param(("two_tower", "all_to_all"), id="others", marks=pytest.mark.slow),
     ],
 )
-def test_two_workers_follow_one(tmp_path: Path, argv: tuple[str, ...]) -> None:
+def test_two_workers_follow_one(start: Start, tmp_path: Path, argv: tuple[str, ...]) -> None:
     cases = [argument for argument in argv if not argument.startswith("--")]
     two, one = tmp_path / "two", tmp_path / "one"
     two.mkdir()
@@ -134,7 +153,7 @@ class Stop(Exception):
 
 @pytest.mark.slow
 def test_a_killed_rank_ends_the_job_which_goes_on_with_one_worker_and_then_with_two(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_dir = tmp_path / "sparcode"
     job = start(tmp_path, "sparcode")
@@ -175,7 +194,7 @@ def test_a_killed_rank_ends_the_job_which_goes_on_with_one_worker_and_then_with_
 
 
 @pytest.mark.slow
-def test_an_error_of_a_worker_is_shown_with_its_code(tmp_path: Path) -> None:
+def test_an_error_of_a_worker_is_shown_with_its_code(start: Start, tmp_path: Path) -> None:
     job = start(tmp_path, "no_such_case")
     _, errors = job.communicate(timeout=120)
     assert job.returncode == 1
@@ -183,7 +202,7 @@ def test_an_error_of_a_worker_is_shown_with_its_code(tmp_path: Path) -> None:
     assert "error: internal error: KeyError: 'no_such_case'" in errors
 
 
-def test_a_busy_port_is_one_line(tmp_path: Path) -> None:
+def test_a_busy_port_is_one_line(start: Start, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -224,6 +224,47 @@ def test_in_batch_negatives_of_the_own_share_alone() -> None:
     assert len(share.places) < batch.weights.sum()
 
 
+class Given(Exception):
+    """What a worker would have sent to the others, instead of sending it."""
+
+
+class Catch:
+    """Stands in for the sum over workers."""
+
+    def __call__(self, *tensors: Tensor) -> None:
+        raise Given([tensor.asnumpy().astype(np.float64) for tensor in tensors])
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("ordered", [True, False], ids=["sequences", "pairs"])
+def test_what_workers_add_up_is_what_one_has(ordered: bool, size: int) -> None:
+    """Statistics, losses and gradients of the shares of an uneven batch against those of the whole batch."""
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    values = {
+        "train.loss.negatives": "mixed",
+        "train.batch_size": 15,
+        "model.quantizer.restart_threshold": 2.0,
+    }
+    bench = make_bench(values, quantize=True, ordered=ordered)
+    bench.step.sum_over_workers = Catch()
+    batch = list(bench.batches.epoch(0))[-1]
+    assert 0 < batch.weights.sum() < len(batch.weights)  # the last batch is smaller
+
+    def given(sharding: Sharding) -> list[np.ndarray]:
+        with pytest.raises(Given) as caught:
+            bench.step(*bench.inputs.tensors(batch, sharding.share(batch), 0))
+        return list(caught.value.args[0])
+
+    whole = given(bench.sharding)
+    parts = [given(Sharding(bench.batches, rank, size)) for rank in range(size)]
+    sums = [np.sum(tensors, axis=0) for tensors in zip(*parts, strict=True)]
+    assert len(sums) == 5 + len(bench.network.trainable_params())
+    assert whole[1] == sums[1] == batch.weights.sum()
+    assert len({float(part[1]) for part in parts}) > 1  # shares of different weight
+    for mine, theirs in zip(sums, whole, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("encoder", ["dnn", "gru4rec", "sasrec"])
 @pytest.mark.parametrize("model", ["two_tower", "all_to_all", "sparcode"])
 def test_every_model_learns_the_ring(model: str, encoder: str) -> None:
