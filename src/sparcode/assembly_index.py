@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparcode.assembly_queries import user_feature_names
+from sparcode.assembly_queries import batch_options, user_feature_names
 from sparcode.config.schema import Config
-from sparcode.data.batching import BatchOptions, make_batches
+from sparcode.data.batching import make_batches
 from sparcode.data.dataset import Dataset
 from sparcode.errors import ConfigError
 from sparcode.evaluation.queries import encode_queries
@@ -104,13 +104,10 @@ def _observed_counts(
 
     The workers take turns with whole batches: each query is encoded as one process alone would do it.
     """
-    options = BatchOptions(
-        config.train.batch_size, config.data.max_history, config.train.targets_per_sequence, config.seed
-    )
     encoder, names = CodeEncoder(network), user_feature_names(config, dataset)
     counts = np.zeros(num_terms, dtype=np.int64)
     left = OBSERVED_QUERIES
-    for number, batch in enumerate(make_batches(dataset, options).epoch(0)):
+    for number, batch in enumerate(make_batches(dataset, batch_options(config)).epoch(0)):
         real = np.unique(batch.query_index[batch.weights > 0] // batch.history.shape[1])
         if number % world.size == world.rank:
             rows = [np.asarray(dataset.user_arrays[name][batch.users[real]]) for name in names]

@@ -1,8 +1,9 @@
-"""Composition of evaluation queries: what the networks of a configuration read of the users of a split."""
+"""Composition of queries: what the networks of a configuration read of users, in training and evaluation."""
 
 from __future__ import annotations
 
 from sparcode.config.schema import Config
+from sparcode.data.batching import BatchOptions
 from sparcode.data.dataset import Dataset
 from sparcode.evaluation.queries import QuerySet, query_set
 from sparcode.model.crosses import CrossTable
@@ -15,6 +16,14 @@ def user_feature_names(config: Config, dataset: Dataset) -> tuple[str, ...]:
     """User features that the encoder reads, in input order."""
     specs = dataset.user_features if config.data.use_user_features else ()
     return tuple(spec.name for spec in specs)
+
+
+def batch_options(config: Config) -> BatchOptions:
+    """Sizes of the training batches."""
+    train = config.train
+    return BatchOptions(
+        train.batch_size, config.data.max_history, train.targets_per_sequence, config.seed, train.vary_history
+    )
 
 
 def query_length(config: Config, crosses: CrossTable | None) -> int:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from sparcode.assembly import data_shape, load_data_together, load_trained
 from sparcode.assembly_crosses import TrainedModel, run_crosses
-from sparcode.assembly_queries import user_feature_names, validation_queries
+from sparcode.assembly_queries import batch_options, user_feature_names, validation_queries
 from sparcode.config.arguments import TrainArguments
 from sparcode.config.loader import config_differences, dump_config
 from sparcode.config.schema import Config
-from sparcode.data.batching import BatchOptions, BatchSource, make_batches
+from sparcode.data.batching import BatchSource, make_batches
 from sparcode.data.dataset import Dataset
 from sparcode.data.samplers import CandidateSampler
 from sparcode.errors import CheckpointError, ConfigError, OutputError
@@ -59,10 +59,7 @@ def train_run(arguments: TrainArguments) -> None:
         len(dataset.train.items),
         sum(int(np.prod(parameter.shape)) for parameter in network.trainable_params()),
     )
-    options = BatchOptions(
-        config.train.batch_size, config.data.max_history, config.train.targets_per_sequence, config.seed
-    )
-    batches = make_batches(dataset, options)
+    batches = make_batches(dataset, batch_options(config))
     parts = TrainerParts(
         network,
         batches,

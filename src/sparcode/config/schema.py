@@ -187,6 +187,9 @@ class TrainConfig(Section):
     targets_per_sequence: Positive = Field(
         8, description="training targets kept per sequence on average (ordered data)"
     )
+    vary_history: bool = Field(
+        False, description="cut each history to a random length from 0 on, for cold start (unordered data)"
+    )
     learning_rate: Rate = Field(0.002, description="peak learning rate of Adam")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "linear", description="decay of the learning rate"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.data.dataset import Dataset, Interactions
+from sparcode.errors import ConfigError
 
 _SHUFFLE, _POSITIONS = 1, 2
 
@@ -65,12 +66,21 @@ class BatchSource(Protocol):
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """Sizes of a batch: rows, history length and (ordered data) targets kept per row on average."""
+    """Sizes of a batch.
+
+    Attributes:
+        batch_size: rows.
+        history_length: L.
+        targets_per_sequence: targets kept per row on average (ordered data).
+        seed: of order, histories and kept targets.
+        vary_history: cut each history to a random length from 0 to L (data without an order).
+    """
 
     batch_size: int
     history_length: int
     targets_per_sequence: int
     seed: int
+    vary_history: bool = False
 
 
 class Sharding:
@@ -120,8 +130,19 @@ class Sharding:
 
 
 def make_batches(dataset: Dataset, options: BatchOptions) -> BatchSource:
-    """Windows with a target at every position for ordered histories, else one target per row."""
+    """Windows with a target at every position for ordered histories, else one target per row.
+
+    Raises:
+        ConfigError: histories of random length are wanted of ordered data.
+    """
     if dataset.ordered and dataset.query_kind == "history":
+        if options.vary_history:
+            raise ConfigError(
+                "histories of ordered data are of every length already",
+                where="train.vary_history",
+                expected=False,
+                received=True,
+            )
         return SequenceBatches(dataset.train, options)
     return PairBatches(dataset.train, options, with_history=dataset.query_kind == "history")
 
@@ -177,7 +198,8 @@ class PairBatches:
 
     For data without an order and for feature-only queries (empty history). Each epoch shuffles the items of
     every user; the history of a pair are the L items that follow it in that circular order, which makes it a
-    uniformly random subset of the user's other items and never holds the positive itself.
+    uniformly random subset of the user's other items and never holds the positive itself. With
+    ``vary_history`` their number is random as well, so that a model learns what few items, or none, tell.
     """
 
     every_position = False
@@ -202,7 +224,12 @@ class PairBatches:
         items = self._items[np.lexsort((rng.random(len(self._items)), self._owner))]
         order = self._pairs[rng.permutation(len(self._pairs))]
         for start in range(0, len(order), size):
-            yield self._batch(items, order[start : start + size])
+            batch = self._batch(items, order[start : start + size])
+            if self._options.vary_history:
+                length = batch.history.shape[1]
+                kept = rng.integers(0, length + 1, (len(batch.history), 1))
+                batch.history[length - np.arange(length)[None] > kept] = 0
+            yield batch
 
     def _batch(self, items: NDArray[np.int32], pairs: NDArray[np.int64]) -> QueryBatch:
         length, size = self._options.history_length, self._options.batch_size

@@ -20,6 +20,7 @@ from sparcode.data.batching import (
     make_batches,
 )
 from sparcode.data.dataset import Interactions
+from sparcode.errors import ConfigError
 
 L = 4
 
@@ -217,3 +218,32 @@ def test_the_data_decide_the_kind_of_batches(
     assert type(source) is kind
     if with_history is not None:
         assert any(batch.history.any() for batch in source.epoch(0)) == with_history
+
+
+def test_histories_of_random_length() -> None:
+    rows = [list(range(1, 9)), list(range(3, 12)), [4, 2]]
+    usual, varied = (
+        make_batches(
+            replace(tiny_dataset(ordered=False), train=interactions(rows)), BatchOptions(8, 5, 2, 0, vary)
+        )
+        for vary in (False, True)
+    )
+    lengths = []
+    for number in range(30):
+        for full, cut, again in zip(
+            usual.epoch(number), varied.epoch(number), varied.epoch(number), strict=True
+        ):
+            np.testing.assert_array_equal(cut.history, again.history)
+            np.testing.assert_array_equal(cut.positives, full.positives)
+            for whole, part in zip(full.history, cut.history, strict=True):
+                count = int((part > 0).sum())
+                assert part.tolist() == [0] * (5 - count) + whole[5 - count :].tolist()
+                if (whole > 0).all():
+                    lengths.append(count)
+    shares = np.bincount(lengths, minlength=6) / len(lengths)
+    np.testing.assert_allclose(shares, 1 / 6, atol=0.06)
+
+
+def test_ordered_data_have_histories_of_every_length_already() -> None:
+    with pytest.raises(ConfigError, match="vary_history"):
+        make_batches(tiny_dataset(), BatchOptions(8, 6, 2, 0, vary_history=True))
