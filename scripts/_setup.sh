@@ -56,6 +56,8 @@ _create_venv() {
     "$python" -m venv --clear "$VENV"
 }
 
+_pip_install() { (cd "$ROOT" && "$PYTHON_BIN" -m pip install --disable-pip-version-check "$@") >&2; }
+
 # setup_environment base|EXTRA[,EXTRA]: .venv with the package and what it needs; PYTHON_BIN is its interpreter.
 # Installs only when requirements.txt, pyproject.toml or the checkout's place changed since the last time.
 setup_environment() {
@@ -70,7 +72,8 @@ setup_environment() {
     fi
     [[ "$extras" == base ]] || targets+=(-e ".[$extras]")
     say "installing requirements into $VENV (a few minutes the first time) ..."
-    (cd "$ROOT" && "$PYTHON_BIN" -m pip install --disable-pip-version-check "${targets[@]}") >&2 ||
+    # A broken-off download of a large wheel fails by its checksum, which pip does not try again by itself.
+    _pip_install "${targets[@]}" || { say "trying once more ..." && _pip_install "${targets[@]}"; } ||
         fail "pip could not install the requirements; see above (network, disk space, platform)"
     printf '%s\n' "$wanted" >"$stamp"
 }

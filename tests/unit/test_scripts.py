@@ -113,6 +113,26 @@ def test_setup_skips_interpreters_that_do_not_run_and_installs_once(checkout: Pa
     assert "installing requirements" in third.stderr
 
 
+@pytest.mark.parametrize(("failures", "code"), [(1, 0), (2, 2)])
+def test_setup_tries_a_failed_installation_once_more(
+    checkout: Path, tmp_path: Path, failures: int, code: int
+) -> None:
+    tries = tmp_path / "tries"
+    shim = f"""
+if [[ "$*" == *"pip install"* ]]; then
+    echo >>"{tries}"
+    (($(wc -l <"{tries}") > {failures})) || exit 1
+fi
+exec {shutil.which("python3")} "$@"
+"""
+    venv = tmp_path / "venv"
+    executable(venv / "bin" / "python", shim)
+    done = bash(checkout / "scripts" / "go.sh", SPARCODE_VENV=str(venv))
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("trying once more") == 1
+    assert (venv / ".installed-base").exists() == (code == 0)
+
+
 def test_setup_refuses_a_python_it_cannot_use(checkout: Path, tmp_path: Path) -> None:
     old = executable(tmp_path / "bin" / "python3.9", "exit 1")
     done = bash(checkout / "scripts" / "go.sh", PYTHON=str(old), SPARCODE_VENV="")
