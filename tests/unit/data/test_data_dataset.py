@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparcode.config.schema import DataConfig, SyntheticConfig
+from sparcode.config.data_schema import DataConfig, SyntheticConfig
 from sparcode.data import store
 from sparcode.data.dataset import Dataset, prepare_dataset, preprocess
 from sparcode.errors import DataError, OutputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sparcode.config.schema import DataConfig, SyntheticConfig
+from sparcode.config.data_schema import DataConfig, SyntheticConfig
 from sparcode.data.dataset import preprocess
 from sparcode.data.synthetic import MIN_INTERACTIONS, generate_synthetic
 from sparcode.errors import ConfigError
