@@ -89,3 +89,22 @@ class CandidateSampler:
             return rng.integers(1, self.num_items + 1, self._number, dtype=np.int32)
         places = np.searchsorted(self._cumulative, rng.random(self._number), side="right")
         return (np.minimum(places, self.num_items - 1) + 1).astype(np.int32)
+
+
+def hit_weights(
+    candidates: NDArray[np.int32], log_expected: NDArray[np.float32], positives: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """What the accidental hits of each query weigh in the sum over candidates.
+
+    Args:
+        candidates: (C,) item ids, in any order, with repetitions.
+        log_expected: (C,), see ``CandidateSampler.draw``.
+        positives: (Q,) item ids.
+
+    Returns:
+        (Q,) float32, exp(-log_expected) added up over the candidates that are the query's positive.
+    """
+    weights = np.exp(-log_expected.astype(np.float64))
+    top = int(max(candidates.max(initial=0), positives.max(initial=0)))
+    by_item = np.bincount(candidates, weights, minlength=top + 1)
+    return by_item[positives].astype(np.float32)

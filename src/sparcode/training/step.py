@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchShare, QueryBatch
-from sparcode.data.samplers import CandidateSampler
+from sparcode.data.samplers import CandidateSampler, hit_weights
 from sparcode.model.losses import TrainingLoss
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
@@ -79,11 +79,20 @@ class TrainStep(nn.Cell):
         weights: Tensor,
         candidates: Tensor,
         log_expected: Tensor,
+        hit_weights: Tensor,
         noise: Tensor,
         *user_rows: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         (total, softmax, commitment, tokens, codes), gradients = self.gradients(
-            history, query_index, positives, weights, candidates, log_expected, noise, *user_rows
+            history,
+            query_index,
+            positives,
+            weights,
+            candidates,
+            log_expected,
+            hit_weights,
+            noise,
+            *user_rows,
         )
         statistics = ops.zeros((1,), ms.float32)
         if self.moves_codebooks:
@@ -169,6 +178,7 @@ class StepInputs:
             own.weights,
             candidates,
             log_expected,
+            hit_weights(candidates, log_expected, own.positives),
             self._noise(rng, share),
             *(rows[own.users] for rows in self._user_arrays),
         ]

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from sparcode.config.schema import LossConfig
-from sparcode.data.samplers import EXCLUDED, CandidateSampler
+from sparcode.data.samplers import EXCLUDED, CandidateSampler, hit_weights
 
 COUNTS = np.array([0, 16, 8, 4, 2, 1, 1, 0, 0])
 """Interactions of items 1..8; entry 0 is padding."""
@@ -132,3 +132,18 @@ def test_equal_generators_give_equal_draws() -> None:
     chosen = sampler("popularity", 50)
     np.testing.assert_array_equal(draw(chosen, 3)[0], draw(chosen, 3)[0])
     assert (draw(chosen, 3)[0] != draw(chosen, 4)[0]).any()
+
+
+def test_hit_weights_add_up_the_candidates_that_are_the_positive() -> None:
+    candidates = np.array([4, 2, 4, 0, 9], np.int32)
+    log_expected = np.log(np.array([0.5, 4.0, 0.25, 1.0, 1.0])).astype(np.float32)
+    log_expected[3] = EXCLUDED
+    found = hit_weights(candidates, log_expected, np.array([4, 2, 7, 0, 30], np.int32))
+    np.testing.assert_allclose(found, [2.0 + 4.0, 0.25, 0.0, 0.0, 0.0], rtol=1e-6)
+    assert found.dtype == np.float32
+
+
+def test_of_the_whole_catalogue_every_positive_is_a_hit_once() -> None:
+    candidates, log_expected = draw(sampler("full"))
+    found = hit_weights(candidates, log_expected, np.arange(1, len(candidates) + 1, dtype=np.int32))
+    assert (found == 1.0).all()

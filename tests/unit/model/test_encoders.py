@@ -44,7 +44,9 @@ class Both(nn.Cell):
         self.encoder = encoder
 
     def construct(self, items: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        return self.encoder.states(items, mask, None), self.encoder.last(items, mask, None)
+        states = self.encoder.states(items, mask, None)
+        flat = self.encoder.output(states.reshape(-1, states.shape[-1]))
+        return flat.reshape(states.shape), self.encoder.last(items, mask, None)
 
 
 def histories(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from mindspore import Tensor
 
 from helpers import tiny_config, tiny_dataset
 from sparcode.config.schema import LossConfig
-from sparcode.data.samplers import CandidateSampler
+from sparcode.data.samplers import CandidateSampler, hit_weights
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.losses import LossWeights, SampledSoftmaxLoss, TrainingLoss
 
@@ -19,16 +19,29 @@ Q, C = 4, 6
 
 
 def arrays(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Positive scores, candidate scores, log_expected, hits."""
+    """Positive scores, candidate scores, log_expected, hits, which have the score of the positive."""
     rng = np.random.default_rng(seed)
     hits = np.zeros((Q, C), bool)
     hits[1, 2] = hits[3, 0] = hits[3, 5] = True
-    return (
-        rng.normal(size=Q).astype(np.float32),
-        rng.normal(size=(Q, C)).astype(np.float32),
-        rng.normal(size=C).astype(np.float32),
-        hits,
-    )
+    positive = rng.normal(size=Q).astype(np.float32)
+    candidates = rng.normal(size=(Q, C)).astype(np.float32)
+    return positive, with_hits(positive, candidates, hits), rng.normal(size=C).astype(np.float32), hits
+
+
+def with_hits(positive: np.ndarray, candidates: np.ndarray, hits: np.ndarray) -> np.ndarray:
+    return np.where(hits, positive[:, None], candidates)
+
+
+def loss_of(
+    positive: np.ndarray,
+    negative: np.ndarray,
+    log_expected: np.ndarray,
+    hits: np.ndarray,
+    temperature: float = 1.0,
+) -> np.ndarray:
+    weights = (hits * np.exp(-log_expected)).sum(1).astype(np.float32)
+    parts = (Tensor(part) for part in (positive, negative, log_expected, weights))
+    return SampledSoftmaxLoss(temperature)(*parts).asnumpy()
 
 
 def slow_loss(
@@ -50,8 +63,7 @@ def slow_loss(
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_the_loss_equals_the_oracle(mode: str, temperature: float) -> None:
     parts = arrays()
-    found = SampledSoftmaxLoss(temperature)(*(Tensor(part) for part in parts)).asnumpy()
-    np.testing.assert_allclose(found, slow_loss(*parts, temperature), rtol=1e-5)
+    np.testing.assert_allclose(loss_of(*parts, temperature), slow_loss(*parts, temperature), rtol=1e-5)
 
 
 def test_hits_and_correction_matter() -> None:
@@ -65,9 +77,8 @@ def test_hits_and_correction_matter() -> None:
 
 def test_excluded_candidates_do_not_count() -> None:
     positive, negative, log_expected, hits = arrays()
-    loss = SampledSoftmaxLoss(1.0)
     log_expected[4] = 1e9
-    found = loss(*(Tensor(part) for part in (positive, negative, log_expected, hits))).asnumpy()
+    found = loss_of(positive, negative, log_expected, hits)
     kept = [0, 1, 2, 3, 5]
     expected = slow_loss(positive, negative[:, kept], log_expected[kept], hits[:, kept], 1.0)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -75,9 +86,41 @@ def test_excluded_candidates_do_not_count() -> None:
 
 def test_without_any_candidate_left_the_loss_is_zero_and_finite() -> None:
     positive, negative, log_expected, _ = arrays()
-    everything = Tensor(np.ones((Q, C), bool))
-    found = SampledSoftmaxLoss(1.0)(Tensor(positive), Tensor(negative), Tensor(log_expected), everything)
-    np.testing.assert_allclose(found.asnumpy(), 0.0, atol=1e-6)
+    everything = np.ones((Q, C), bool)
+    found = loss_of(positive, with_hits(positive, negative, everything), log_expected, everything)
+    np.testing.assert_allclose(found, 0.0, atol=1e-6)
+
+
+def test_scores_of_any_size_give_a_finite_loss() -> None:
+    """A positive far above or below the rest, and a hit that all others vanish beside, of large weight."""
+    hits = np.zeros((3, 4), bool)
+    hits[2, 1] = True
+    positive = np.array([200.0, -200.0, 150.0], np.float32)
+    negative = with_hits(positive, np.zeros((3, 4), np.float32), hits)
+    log_expected = np.array([0.0, -8.0, 0.0, 0.0], np.float32)
+    found = loss_of(positive, negative, log_expected, hits)
+    expected = [0.0, 200.0 + np.log(3 + np.exp(8.0)), 0.0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-2)
+
+
+def test_hits_get_the_gradient_of_the_positive_alone() -> None:
+    """An accidental hit neither pulls nor pushes: gradients are those of the loss without it."""
+    positive, negative, log_expected, hits = arrays()
+    weights = (hits * np.exp(-log_expected)).sum(1).astype(np.float32)
+
+    def total(own: Tensor, others: Tensor) -> Tensor:
+        return SampledSoftmaxLoss(1.0)(own, others, Tensor(log_expected), Tensor(weights)).sum()
+
+    grad_own, grad_others = ms.grad(total, grad_position=(0, 1))(Tensor(positive), Tensor(negative))
+    masked = np.where(hits, -np.inf, negative - log_expected[None])
+    scores = np.concatenate([positive[:, None], masked], 1).astype(np.float64)
+    shares = np.exp(scores - scores.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    # a hit is the positive's own item: what it gets as a candidate and what is taken out again cancel
+    np.testing.assert_allclose(
+        grad_own.asnumpy() + (grad_others.asnumpy() * hits).sum(1), shares[:, 0] - 1, rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(np.where(hits, 0, grad_others.asnumpy()), shares[:, 1:], rtol=1e-4, atol=1e-6)
 
 
 # ---- network and loss together
@@ -103,14 +146,15 @@ def batch_of(candidates: np.ndarray, log_expected: np.ndarray) -> list[Tensor]:
     weights = np.array([1, 1, 1, 1, 1, 0], np.float32)
     users = [dataset.user_arrays[spec.name][:3] for spec in dataset.user_features]
     noise = np.zeros((1, 1, 1, 1), np.uint8)
-    parts = [history, query_index, positives, weights, candidates, log_expected, noise, *users]
+    hits = hit_weights(candidates, log_expected, positives)
+    parts = [history, query_index, positives, weights, candidates, log_expected, hits, noise, *users]
     return [Tensor(np.ascontiguousarray(part)) for part in parts]
 
 
 def all_item_scores(loss: TrainingLoss, batch: list[Tensor]) -> np.ndarray:
     """Scores (Q, I) of every item by the network's own parts."""
     network = loss.network
-    queries = network.training_queries(batch[0], tuple(batch[7:]), None, batch[1])
+    queries = network.training_queries(batch[0], tuple(batch[8:]), None, batch[1])
     part = network.training_parts(queries, loss.quantize)[0]
     items = network.stored_item_part(Tensor(np.arange(1, 31, dtype=np.int32)))
     return network.cross(part, items).asnumpy().astype(np.float64)

@@ -103,7 +103,7 @@ class QueryEncoder(nn.Cell):
         """
         rows, length, width = items.shape
         states = self.history.states(items, mask, noise).reshape(rows * length, width)
-        state = ops.gather(states, query_index, 0)  # (Q, d)
+        state = self.history.output(ops.gather(states, query_index, 0))  # (Q, d)
         if not self.has_features:
             return state
         row = ops.floor_divide(query_index, length).astype(ms.int32)

@@ -89,4 +89,7 @@ class SASRecEncoder(HistoryEncoder):
         for number, block in enumerate(self.blocks):
             first = 1 + NOISE_PER_BLOCK * number
             x = block(x, additive_mask, layers[first : first + NOISE_PER_BLOCK])
-        return self.final_norm(x)
+        return x
+
+    def output(self, states: Tensor) -> Tensor:
+        return self.final_norm(states)
