@@ -67,6 +67,7 @@ class Built:
         "gated-1-slots-probes",
         "low_rank-1-slots-signed-probes",
         "dot-1-shared-signed-probes",
+        "low_rank-1-slots-signed-length",
     ],
 )
 def built(request: pytest.FixtureRequest) -> Built:
@@ -79,6 +80,7 @@ def built(request: pytest.FixtureRequest) -> Built:
     slotted = {
         "model.quantizer.shared": slots == "shared",
         "model.signed_scores": signed,
+        "model.item_length": 3.0 if "length" in others else 0.0,
     }
     config = tiny_config({**values, **slotted})
     shape = DataShape(dataset.num_items, 6, dataset.item_features, dataset.user_features, dataset.item_arrays)

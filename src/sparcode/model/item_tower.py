@@ -12,6 +12,9 @@ from sparcode.model.features import FeatureEmbedding
 from sparcode.model.layers import embedding_table
 from sparcode.types import FeatureSpec
 
+TINY = 1e-12
+"""Added to squared lengths before the root: a vector of length zero has a finite gradient."""
+
 
 class ItemTower(nn.Cell):
     """Embeds items; one token for the id and one for each feature.
@@ -22,16 +25,24 @@ class ItemTower(nn.Cell):
         specs: item features besides the id.
         use_ids: whether there is an id token. Without, items are known by their features alone, and an item
             that was never trained is as good as any other.
+        length: Euclidean length that item vectors have as candidates, 0 = as it comes. With a length, scores
+            are cosines times it: an item gains nothing from a longer vector, which popular items would
+            otherwise grow (docs/decisions/0012-item-length.md).
 
     The tokens feed the interaction scorers; their sum is the item vector of the two-tower model and
-    of the history encoders.
+    of the history encoders, which read it without the length.
 
     Raises:
         ConfigError: neither ids nor features.
     """
 
     def __init__(
-        self, num_items: int, width: int, specs: Sequence[FeatureSpec] = (), use_ids: bool = True
+        self,
+        num_items: int,
+        width: int,
+        specs: Sequence[FeatureSpec] = (),
+        use_ids: bool = True,
+        length: float = 0.0,
     ) -> None:
         super().__init__()
         if not use_ids and not specs:
@@ -44,19 +55,32 @@ class ItemTower(nn.Cell):
         self.num_items = num_items
         self.width = width
         self.use_ids = use_ids
+        self.length = length
         if use_ids:
             self.id_table = embedding_table(num_items + 1, width, "id_table")
         self.features = nn.CellList([FeatureEmbedding(spec, width) for spec in specs])
         self.num_item_tokens = int(use_ids) + len(specs)
 
     def construct(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
-        """ids (C,) int32 and one row tensor per feature -> item tokens (C, K_i, d)."""
+        """ids (C,) int32, one row tensor per feature -> (C, K_i, d), tokens that add up to ``candidates``."""
         tokens: tuple[Tensor, ...] = ()
         if self.use_ids:
             tokens = (ops.gather(self.id_table, ids, 0),)
         for embed, rows in zip(self.features, feature_rows):
             tokens = (*tokens, embed(rows))
-        return ops.stack(tokens, 1)
+        stacked = ops.stack(tokens, 1)
+        if self.length:
+            stacked = stacked * ops.expand_dims(self._scales(stacked.sum(1)), 2)
+        return stacked
+
+    def candidates(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
+        """As ``vectors``, for items that are scored: (C, d), of the wanted length."""
+        vectors = self.vectors(ids, feature_rows)
+        return vectors * self._scales(vectors) if self.length else vectors
+
+    def _scales(self, vectors: Tensor) -> Tensor:
+        """(C, d) -> (C, 1), the factors that give them the wanted length."""
+        return self.length * ops.rsqrt((vectors * vectors).sum(1, keepdims=True) + TINY)
 
     def vectors(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
         """ids (C,) int32 and one row tensor per feature -> item vectors (C, d), the sum of the tokens."""

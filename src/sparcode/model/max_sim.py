@@ -36,7 +36,7 @@ class MaxSim(MatchingNetwork):
         self.project = Parameter(Tensor(np.ascontiguousarray(start.T), ms.float32), name="project")
 
     def item_part(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
-        return self.tower.vectors(ids, feature_rows)
+        return self.tower.candidates(ids, feature_rows)
 
     def query_part(self, queries: Tensor) -> Tensor:
         """(Q, d) -> (Q, K_u, d)."""

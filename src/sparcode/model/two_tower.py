@@ -11,7 +11,7 @@ class TwoTower(MatchingNetwork):
     """score(q, i) = <q, v_i>; query part and item part are the vectors themselves."""
 
     def item_part(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
-        return self.tower.vectors(ids, feature_rows)
+        return self.tower.candidates(ids, feature_rows)
 
     def query_part(self, queries: Tensor) -> Tensor:
         return queries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
@@ -24,14 +25,16 @@ ARRAYS = {
 
 
 class Tower(nn.Cell):
-    """Tokens and vectors of ids of the catalogue."""
+    """Tokens, vectors and candidate vectors of ids of the catalogue."""
 
-    def __init__(self) -> None:
+    def __init__(self, length: float = 0.0) -> None:
         super().__init__()
-        self.tower, self.store = ItemTower(3, WIDTH, SPECS), FeatureStore(SPECS, ARRAYS)
+        self.tower = ItemTower(3, WIDTH, SPECS, length=length)
+        self.store = FeatureStore(SPECS, ARRAYS)
 
-    def construct(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        return self.tower(ids, self.store(ids)), self.tower.vectors(ids, self.store(ids))
+    def construct(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rows = self.store(ids)
+        return self.tower(ids, rows), self.tower.vectors(ids, rows), self.tower.candidates(ids, rows)
 
 
 def test_a_category_is_its_row_and_a_missing_one_is_zero(mode: str) -> None:
@@ -59,7 +62,7 @@ def test_a_dense_feature_is_a_linear_map(mode: str) -> None:
 def test_tokens_are_id_and_features_and_the_vector_is_their_sum(mode: str) -> None:
     cell = Tower()
     ids = np.array([2, 0, 3], np.int32)
-    tokens, vectors = (part.asnumpy() for part in cell(Tensor(ids)))
+    tokens, vectors, candidates = (part.asnumpy() for part in cell(Tensor(ids)))
     assert tokens.shape == (3, 4, WIDTH)
     assert cell.tower.num_item_tokens == 4
     np.testing.assert_array_equal(tokens[:, 0], cell.tower.id_table.asnumpy()[ids])
@@ -67,6 +70,29 @@ def test_tokens_are_id_and_features_and_the_vector_is_their_sum(mode: str) -> No
         expected = cell.tower.features[place](Tensor(ARRAYS[spec.name][ids])).asnumpy()
         np.testing.assert_allclose(tokens[:, 1 + place], expected, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(vectors, tokens.sum(1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(candidates, vectors)
+
+
+def test_with_a_length_candidates_have_it_and_histories_do_not(mode: str) -> None:
+    cell = Tower(length=2.5)
+    ids = np.array([2, 1, 3], np.int32)
+    tokens, vectors, candidates = (part.asnumpy() for part in cell(Tensor(ids)))
+    np.testing.assert_allclose(np.linalg.norm(candidates, axis=1), 2.5, rtol=1e-5)
+    np.testing.assert_allclose(tokens.sum(1), candidates, rtol=1e-4, atol=1e-6)
+    scales = 2.5 / np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(candidates, vectors * scales, rtol=1e-5)  # the direction is that of the vector
+    assert np.abs(scales - 1).min() > 0.05
+
+
+def test_an_item_without_any_vector_has_a_finite_gradient_under_a_length() -> None:
+    tower = ItemTower(3, WIDTH, length=1.0)
+    tower.id_table.set_data(Tensor(np.zeros((4, WIDTH), np.float32)))
+
+    def total(ids: Tensor) -> Tensor:
+        return tower.candidates(ids, ()).sum()
+
+    gradient = ms.grad(total, None, tower.id_table)(Tensor(np.array([1, 2], np.int32)))
+    assert np.isfinite(gradient.asnumpy()).all()
 
 
 def test_the_store_is_no_trainable_state() -> None:
