@@ -19,6 +19,13 @@ COPY_NOISE = 0.5
 """Spread of a copied projection around the common one, relative to the size of its entries."""
 
 
+product = ops.MatMul()
+"""(A, w), (w, B) -> (A, B). Unlike that of ``ops.matmul``, its gradient makes no transposed copies."""
+
+dot_products = ops.MatMul(transpose_b=True)
+"""Rows (A, w), rows (B, w) -> (A, B), the dot products of all pairs; no operand is copied."""
+
+
 def embedding_table(rows: int, width: int, name: str, std: float | None = None) -> Parameter:
     """Return a trainable (rows, width) float32 table drawn from N(0, std), std = 1/sqrt(width) by default."""
     sigma = width**-0.5 if std is None else std

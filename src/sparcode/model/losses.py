@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from mindspore import Tensor, nn, ops
 
+from sparcode.model.layers import product
 from sparcode.model.matching import MatchingNetwork
 
 
@@ -58,7 +59,7 @@ class SampledSoftmaxLoss(nn.Cell):
         # ops.amax takes four times as long on CPU as ops.max, which finds the places as well
         largest = ops.stop_gradient(ops.maximum(ops.max(scores, 1)[0], positive))
         exponentials = ops.exp(scores - ops.expand_dims(largest, 1))  # (Q, C)
-        weighted = ops.matmul(exponentials, ops.expand_dims(ops.exp(-log_expected), 1)).squeeze(1)
+        weighted = product(exponentials, ops.expand_dims(ops.exp(-log_expected), 1)).squeeze(1)
         own = ops.exp(positive - largest)
         total = ops.relu(weighted - hit_weights * own) + own  # rounding may leave less than nothing
         return ops.log(total) + largest - positive

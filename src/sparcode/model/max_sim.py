@@ -9,7 +9,7 @@ from mindspore import Parameter, Tensor, ops
 from sparcode.model.encoders import QueryEncoder
 from sparcode.model.features import FeatureStore
 from sparcode.model.item_tower import ItemTower
-from sparcode.model.layers import noisy_copies
+from sparcode.model.layers import dot_products, noisy_copies, product
 from sparcode.model.matching import MatchingNetwork
 
 
@@ -40,15 +40,14 @@ class MaxSim(MatchingNetwork):
 
     def query_part(self, queries: Tensor) -> Tensor:
         """(Q, d) -> (Q, K_u, d)."""
-        return ops.matmul(queries, self.project).reshape(-1, self.num_vectors, queries.shape[1])
+        return product(queries, self.project).reshape(-1, self.num_vectors, queries.shape[1])
 
     def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
-        items = item_parts.transpose(1, 0)
         # one (Q, C) plane for each k: a maximum over an axis of (Q, K_u, C) is slower, forward and backward
         vectors = ops.unstack(query_parts, axis=1)
-        best = ops.matmul(vectors[0], items)
+        best = dot_products(vectors[0], item_parts)
         for number in range(1, self.num_vectors):
-            best = ops.maximum(best, ops.matmul(vectors[number], items))
+            best = ops.maximum(best, dot_products(vectors[number], item_parts))
         return best
 
     def aligned(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import mindspore as ms
+import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from sparcode.model.encoders import QueryEncoder
 from sparcode.model.features import FeatureStore
 from sparcode.model.item_tower import ItemTower
-from sparcode.model.layers import MLP, noisy_copies, subspace
+from sparcode.model.layers import MLP, noisy_copies, product, subspace
 from sparcode.model.matching import MatchingNetwork
 
 TINY = 1e-6
 """Added to squared lengths before the root: a component of length zero has a finite gradient."""
+
+outer_products = ops.BatchMatMul()
+"""(P, Q, 1), (P, 1, C) -> (P, Q, C). The gradient of a broadcast product would be a slow sum over planes."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class MixtureOfLogits(MatchingNetwork):
         self.item_project = Parameter(
             Tensor(noisy_copies(common, sizes.item_components).T.copy()), name="item_project"
         )
+        self.ones = Tensor(np.ones((1, self.num_logits), np.float32))
         self.query_gate = MLP([tower.width, sizes.gate_size, self.num_logits])
         self.item_gate = MLP([self.item_size, sizes.gate_size, self.num_logits])
         self.pair_hidden = nn.Dense(self.num_logits, sizes.gate_size)
@@ -77,12 +83,12 @@ class MixtureOfLogits(MatchingNetwork):
 
     def item_part(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
         tokens = self.tower(ids, feature_rows)  # (C, K_i, d)
-        components = ops.matmul(tokens.sum(1), self.item_project)
+        components = product(tokens.sum(1), self.item_project)
         gate = self.item_gate(tokens.reshape(-1, self.item_size))
         return ops.concat((self._unit(components), gate), 1)
 
     def query_part(self, queries: Tensor) -> Tensor:
-        components = self._unit(ops.matmul(queries, self.query_project)) / self.sizes.temperature
+        components = self._unit(product(queries, self.query_project)) / self.sizes.temperature
         return ops.concat((components, self.query_gate(queries)), 1)
 
     def _unit(self, components: Tensor) -> Tensor:
@@ -98,7 +104,7 @@ class MixtureOfLogits(MatchingNetwork):
         f = f.reshape(queries, self.sizes.query_components, 1, size).transpose(1, 2, 0, 3)
         g = g.reshape(items, 1, self.sizes.item_components, size).transpose(1, 2, 3, 0)
         logits = ops.matmul(f, g).reshape(self.num_logits, -1)  # (K_u, K_x, Q, C) -> (P, Q * C)
-        gate = ops.expand_dims(u.transpose(1, 0), 2) * ops.expand_dims(w.transpose(1, 0), 1)  # (P, Q, C)
+        gate = outer_products(ops.expand_dims(u.transpose(1, 0), 2), ops.expand_dims(w.transpose(1, 0), 1))
         return self._mix(logits, gate.reshape(self.num_logits, -1)).reshape(queries, items)
 
     def aligned(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
@@ -112,8 +118,16 @@ class MixtureOfLogits(MatchingNetwork):
 
     def _mix(self, logits: Tensor, gate: Tensor) -> Tensor:
         """Logits (P, N) and gate inputs of query and item (P, N) of N pairs -> scores (N,)."""
-        hidden = ops.matmul(self.pair_hidden.weight, logits) + ops.expand_dims(self.pair_hidden.bias, 1)
-        pair = ops.matmul(self.pair_output.weight, ops.silu(hidden))
-        gate = ops.silu(gate + pair + ops.expand_dims(self.pair_output.bias, 1))
-        weights = ops.exp(gate - ops.stop_gradient(ops.amax(gate, 0, keepdims=True)))
-        return (weights * logits).sum(0) / weights.sum(0)
+        # planes one by one, products with ones: on CPU broadcasting and reducing long rows are slower
+        row = ops.ones((1, logits.shape[1]), ms.float32)
+        hidden = product(self.pair_hidden.weight, logits) + product(
+            ops.expand_dims(self.pair_hidden.bias, 1), row
+        )
+        pair = product(self.pair_output.weight, ops.silu(hidden))
+        gate = ops.silu(gate + pair + product(ops.expand_dims(self.pair_output.bias, 1), row))
+        planes = ops.unstack(ops.stop_gradient(gate), axis=0)
+        largest = planes[0]
+        for plane in planes[1:]:
+            largest = ops.maximum(largest, plane)
+        weights = ops.exp(gate - largest)
+        return (product(self.ones, weights * logits) / product(self.ones, weights)).reshape(-1)

@@ -6,7 +6,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from numpy.typing import NDArray
 
-from sparcode.model.layers import noisy_copies, subspace
+from sparcode.model.layers import dot_products, noisy_copies, product, subspace
 
 
 def _holds_all(width: int, num_tokens: int, token_size: int, shared: bool) -> bool:
@@ -44,7 +44,7 @@ class Tokenizer(nn.Cell):
 
     def construct(self, queries: Tensor) -> Tensor:
         """(Q, d) -> (Q, K_u, D)."""
-        tokens = ops.matmul(queries, self.project).reshape(-1, self.num_tokens, self.token_size)
+        tokens = product(queries, self.project).reshape(-1, self.num_tokens, self.token_size)
         return self.norm(tokens) if self.shared else tokens
 
 
@@ -79,15 +79,15 @@ class TokenLift(nn.Cell):
         """(Q, K_u, D) -> (Q, K_u, d)."""
         queries, count, size = tokens.shape
         if self.num_slots == 1:
-            return ops.matmul(tokens.reshape(-1, size), self.weight[0]).reshape(queries, count, -1)
+            return product(tokens.reshape(-1, size), self.weight[0]).reshape(queries, count, -1)
         return ops.bmm(tokens.transpose(1, 0, 2), self.weight).transpose(1, 0, 2)
 
     def total(self, tokens: Tensor) -> Tensor:
         """(Q, K_u, D) -> (Q, d), the sum of the lifted tokens in one product."""
         if self.num_slots == 1:
-            return ops.matmul(tokens.sum(1), self.weight[0])
+            return product(tokens.sum(1), self.weight[0])
         queries, count, size = tokens.shape
-        return ops.matmul(tokens.reshape(queries, count * size), self.weight.reshape(count * size, -1))
+        return product(tokens.reshape(queries, count * size), self.weight.reshape(count * size, -1))
 
     def onto(self, tokens: Tensor, weight: Tensor) -> Tensor:
         """Lifted tokens through one more linear map, weight (H, d): (Q, K_u, D) -> (K_u, Q, H).
@@ -95,7 +95,7 @@ class TokenLift(nn.Cell):
         The maps are multiplied first, so that a token costs D * H products instead of d * H.
         """
         slots, size, width = self.weight.shape
-        maps = ops.matmul(self.weight.reshape(slots * size, width), weight.transpose(1, 0))
+        maps = dot_products(self.weight.reshape(slots * size, width), weight)
         by_token = tokens.transpose(1, 0, 2)  # (K_u, Q, D)
         if slots == 1:
             return ops.matmul(by_token, maps)

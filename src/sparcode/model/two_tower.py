@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from mindspore import Tensor, ops
+from mindspore import Tensor
 
+from sparcode.model.layers import dot_products
 from sparcode.model.matching import MatchingNetwork
 
 
@@ -17,7 +18,7 @@ class TwoTower(MatchingNetwork):
         return queries
 
     def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
-        return ops.matmul(query_parts, item_parts.transpose(1, 0))
+        return dot_products(query_parts, item_parts)
 
     def aligned(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
         return (query_parts * item_parts).sum(-1)

@@ -9,6 +9,12 @@ from sparcode.model.layers import NEGATIVE, NoisyDropout, causal_mask, embedding
 
 NOISE_PER_BLOCK = 2
 
+pair_products = ops.BatchMatMul(transpose_b=True)
+"""(..., L, w), (..., L, w) -> (..., L, L); its gradient, unlike that of ``ops.matmul``, makes no copies."""
+
+weighted_sums = ops.BatchMatMul()
+"""(..., L, L), (..., L, w) -> (..., L, w)."""
+
 
 class AttentionBlock(nn.Cell):
     """Pre-norm causal self-attention and feed-forward block: (S, L, d) -> (S, L, d)."""
@@ -39,8 +45,8 @@ class AttentionBlock(nn.Cell):
             self._heads(self.key(normed)),
             self._heads(self.value(normed)),
         )
-        logits = ops.matmul(query, key.transpose(0, 1, 3, 2)) * self.scale + additive_mask  # (S, heads, L, L)
-        mixed = ops.matmul(ops.softmax(logits, -1), value)  # (S, heads, L, d/heads)
+        logits = pair_products(query, key) * self.scale + additive_mask  # (S, heads, L, L)
+        mixed = weighted_sums(ops.softmax(logits, -1), value)  # (S, heads, L, d/heads)
         return self.output(mixed.transpose(0, 2, 1, 3).reshape(x.shape))
 
     def construct(self, x: Tensor, additive_mask: Tensor, noise: tuple[Tensor, ...]) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from mindspore import Tensor, ops
+from mindspore import Tensor
 
 from sparcode.model.interaction.base import InteractionScorer
+from sparcode.model.layers import dot_products
 from sparcode.model.pair_kernels import PairKernel
 from sparcode.model.tokenizer import TokenLift
 
@@ -39,4 +40,4 @@ class DotScorer(InteractionScorer):
         return (token_parts * item_parts).sum(-1)
 
     def cross(self, token_parts: Tensor, item_parts: Tensor) -> Tensor:
-        return ops.matmul(token_parts, item_parts.transpose(1, 0))
+        return dot_products(token_parts, item_parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 
 from sparcode.model.interaction.base import InteractionScorer, relu_sum
+from sparcode.model.layers import dot_products
 from sparcode.model.pair_kernels import PairKernel
 
 
@@ -64,7 +65,7 @@ class GatedScorer(InteractionScorer):
         d, h = self.width, self.hidden_size
         token_dot, token_hidden, weights = ops.split(token_parts, [d, h, h], -1)
         item_dot, item_hidden = ops.split(item_parts, [d, h], -1)
-        dot = ops.matmul(token_dot, item_dot.transpose(1, 0))  # (T, C)
+        dot = dot_products(token_dot, item_dot)  # (T, C)
         if len(self.deeper) == 0:
             return dot + relu_sum(token_hidden, item_hidden, weights)
         hidden = ops.expand_dims(token_hidden, 1) + ops.expand_dims(item_hidden, 0)  # (T, C, H)
