@@ -47,7 +47,7 @@ def fit_crosses(config: Config, dataset: Dataset) -> CrossTable:
         )
     rows: csr_matrix
     if section.kind == "ridge":
-        rows = ridge_weights(train.indptr, train.items, dataset.num_items, section.ridge)
+        rows = ridge_weights(train.indptr, train.items, dataset.num_items, section.ridge, section.known_items)
     else:
         names = FollowingOptions.__dataclass_fields__
         options = FollowingOptions(**{name: getattr(section, name) for name in names})

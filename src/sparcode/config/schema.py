@@ -276,6 +276,11 @@ class CrossesConfig(Section):
     )
     top_l: int = Field(0, ge=0, description="postings of a history item's list, 0 = no limit")
     ridge: Rate = Field(700.0, description="L2 penalty of the regression (ridge)")
+    known_items: int = Field(
+        0,
+        ge=0,
+        description="items of a history that the regression counts on, for cold start; 0 = all (ridge)",
+    )
     window: Positive = Field(20, description="how many places later an item may follow (following)")
     gap_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         0.9, description="factor for each place in between (following)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
@@ -35,6 +37,37 @@ def test_ridge_solves_a_regression_for_each_item_without_itself(repeats: bool) -
     found = ridge_weights(indptr, items, NUM_ITEMS, strength).toarray()
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("known", [1, 2, 3])
+def test_ridge_for_few_known_items_is_the_regression_over_all_choices_of_them(known: int) -> None:
+    indptr, items = random_interactions()
+    rows, targets = [], []
+    for user in range(len(indptr) - 1):
+        own = items[indptr[user] : indptr[user + 1]]
+        choices = list(itertools.combinations(own, min(known, len(own))))
+        for choice in choices:  # every choice, so that their weights add up to one for each user
+            row, target = np.zeros(NUM_ITEMS + 1), np.zeros(NUM_ITEMS + 1)
+            row[list(choice)] = target[own] = len(choices) ** -0.5
+            rows.append(row)
+            targets.append(target)
+    inputs, outputs = np.array(rows), np.array(targets)
+    expected = np.zeros((NUM_ITEMS + 1, NUM_ITEMS + 1))
+    for item in range(1, NUM_ITEMS + 1):
+        others = [other for other in range(1, NUM_ITEMS + 1) if other != item]
+        gram = inputs[:, others].T @ inputs[:, others] + 0.5 * np.eye(len(others))
+        expected[others, item] = np.linalg.solve(gram, inputs[:, others].T @ outputs[:, item])
+    found = ridge_weights(indptr, items, NUM_ITEMS, 0.5, known).toarray()
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_as_many_known_items_as_there_are_give_the_weights_of_whole_histories() -> None:
+    indptr, items = random_interactions(repeats=True)
+    whole = ridge_weights(indptr, items, NUM_ITEMS, 2.5).toarray()
+    np.testing.assert_allclose(
+        ridge_weights(indptr, items, NUM_ITEMS, 2.5, NUM_ITEMS).toarray(), whole, atol=1e-6
+    )
+    assert np.abs(ridge_weights(indptr, items, NUM_ITEMS, 2.5, 1).toarray() - whole).max() > 0.01
 
 
 def test_following_counts_pairs_in_the_direction_of_time() -> None:

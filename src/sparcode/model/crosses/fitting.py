@@ -39,16 +39,26 @@ class FollowingOptions:
 
 
 def ridge_weights(
-    indptr: NDArray[np.int64], items: NDArray[np.int32], num_items: int, strength: float
+    indptr: NDArray[np.int64], items: NDArray[np.int32], num_items: int, strength: float, known_items: int = 0
 ) -> csr_matrix:
     """Ridge regression of the users-by-items matrix X on itself with a zero diagonal.
 
-    B = P / -diag(P) by columns, P = (X'X + strength * I)^-1 (Steck 2019, "Embarrassingly Shallow Autoencoders
-    for Sparse Data", equation 8). Dense: 4 * I * I bytes, twice while it is inverted; the order of a history
-    does not matter.
+    Of whole histories: B = P / -diag(P) by columns, P = (X'X + strength * I)^-1 (Steck 2019, "Embarrassingly
+    Shallow Autoencoders for Sparse Data", equation 8).
+
+    Of histories of which only n items are known, for cold start: an item is predicted from n random items of
+    each user instead of from all of them, in the mean over all choices. A user with N items knows item j with
+    probability n / N and a pair with n (n - 1) / (N (N - 1)), so that the expected products are weighted sums
+    over users: B = P C - P diag(diag(P C) / diag(P)), C the expected products of known items and all items
+    (as Steck 2020, "Autoencoders that don't overfit towards the Identity", does for dropout). Weights fitted
+    to whole histories rank badly from a few items: they count on the others being there.
+
+    Dense: 8 * I * I bytes, twice while it is inverted and three times with ``known_items``; the order of a
+    history does not matter.
 
     Args:
         strength: of the L2 penalty, above 0.
+        known_items: n, 0 = whole histories.
 
     Raises:
         ConfigError: the catalogue is too large for a dense matrix.
@@ -62,17 +72,42 @@ def ridge_weights(
         )
     users = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     shape = (len(indptr) - 1, num_items)
-    seen = csr_matrix((np.ones(len(items), np.float32), (users, np.asarray(items) - 1)), shape=shape)
+    seen = csr_matrix((np.ones(len(items)), (users, np.asarray(items) - 1)), shape=shape)
     seen.data[:] = 1.0  # an item counts once for a user
-    gram = (seen.T @ seen).toarray().astype(np.float64, order="F")
-    gram[np.diag_indices(num_items)] += strength
+    if known_items:
+        return _with_padding(csr_matrix(_few_known_weights(seen, strength, known_items)), num_items)
+    inverse = _regularised_inverse((seen.T @ seen).toarray(order="F"), strength)
+    weights = (inverse / -np.diag(inverse)).astype(np.float32)
+    weights[np.diag_indices(num_items)] = 0.0
+    return _with_padding(csr_matrix(weights), num_items)
+
+
+def _regularised_inverse(gram: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
+    """(G + strength * I)^-1 of a symmetric G (I, I), which is overwritten."""
+    gram[np.diag_indices(len(gram))] += strength
     factor, _ = lapack.dpotrf(gram, lower=1, overwrite_a=1)
     inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
     inverse = np.tril(inverse)
     inverse += np.tril(inverse, -1).T
-    weights = (inverse / -np.diag(inverse)).astype(np.float32)
-    weights[np.diag_indices(num_items)] = 0.0
-    return _with_padding(csr_matrix(weights), num_items)
+    return inverse
+
+
+def _few_known_weights(seen: csr_matrix, strength: float, known_items: int) -> NDArray[np.float32]:
+    """Weights (I, I) for queries that know so many items: see ``ridge_weights``."""
+    counts = np.asarray(seen.sum(1)).reshape(-1)
+    known = np.minimum(known_items, counts)
+    one = known / np.maximum(counts, 1.0)  # probability that a given item is known
+    both = one * np.maximum(known - 1.0, 0.0) / np.maximum(counts - 1.0, 1.0)
+    gram = (seen.T @ seen.multiply(both[:, None])).toarray(order="F")
+    gram[np.diag_indices(len(gram))] = seen.T @ one
+    inverse = _regularised_inverse(gram, strength)
+    targets = (seen.T @ seen.multiply(one[:, None])).toarray(order="F")
+    np.fill_diagonal(targets, 0.0)
+    weights = inverse @ targets
+    weights -= inverse * (np.diag(weights) / np.diag(inverse))
+    result = weights.astype(np.float32)
+    result[np.diag_indices(len(result))] = 0.0
+    return result
 
 
 def following_weights(
