@@ -9,7 +9,7 @@ from mindspore import Tensor, nn, ops
 
 from sparcode.errors import ConfigError
 from sparcode.model.features import FeatureEmbedding
-from sparcode.model.layers import embedding_table
+from sparcode.model.layers import added_tokens, embedding_table
 from sparcode.types import FeatureSpec
 
 TINY = 1e-12
@@ -70,7 +70,7 @@ class ItemTower(nn.Cell):
             tokens = (*tokens, embed(rows))
         stacked = ops.stack(tokens, 1)
         if self.length:
-            stacked = stacked * ops.expand_dims(self._scales(stacked.sum(1)), 2)
+            stacked = stacked * ops.expand_dims(self._scales(added_tokens(stacked)), 2)
         return stacked
 
     def candidates(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:

@@ -11,7 +11,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from sparcode.model.encoders import QueryEncoder
 from sparcode.model.features import FeatureStore
 from sparcode.model.item_tower import ItemTower
-from sparcode.model.layers import MLP, noisy_copies, product, subspace
+from sparcode.model.layers import MLP, added_tokens, noisy_copies, product, subspace
 from sparcode.model.matching import MatchingNetwork
 
 TINY = 1e-6
@@ -83,7 +83,7 @@ class MixtureOfLogits(MatchingNetwork):
 
     def item_part(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
         tokens = self.tower(ids, feature_rows)  # (C, K_i, d)
-        components = product(tokens.sum(1), self.item_project)
+        components = product(added_tokens(tokens), self.item_project)
         gate = self.item_gate(tokens.reshape(-1, self.item_size))
         return ops.concat((self._unit(components), gate), 1)
 

@@ -170,7 +170,8 @@ class ProductQuantizer(nn.Cell):
         """
         codes = self.assign(ops.stop_gradient(tokens))
         quantized = ops.stop_gradient(self.decode(codes))
-        error = ops.square(tokens - quantized).reshape(tokens.shape[0], -1).mean(1)
+        missed = tokens - quantized
+        error = (missed * missed).reshape(tokens.shape[0], -1).mean(1)
         return tokens + ops.stop_gradient(quantized - tokens), codes, error
 
     def statistics(self, tokens: Tensor, codes: Tensor, weights: Tensor, restart_rows: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 
 from sparcode.model.encoders.base import HistoryEncoder
-from sparcode.model.layers import NEGATIVE, NoisyDropout, causal_mask, embedding_table
+from sparcode.model.layers import NEGATIVE, LayerNorm, NoisyDropout, causal_mask, embedding_table
 
 NOISE_PER_BLOCK = 2
 
@@ -24,12 +24,12 @@ class AttentionBlock(nn.Cell):
         self.num_heads = num_heads
         self.head_width = width // num_heads
         self.scale = self.head_width**-0.5
-        self.attention_norm = nn.LayerNorm((width,), epsilon=1e-6)
+        self.attention_norm = LayerNorm(width)
         self.query = nn.Dense(width, width)
         self.key = nn.Dense(width, width)
         self.value = nn.Dense(width, width)
         self.output = nn.Dense(width, width)
-        self.forward_norm = nn.LayerNorm((width,), epsilon=1e-6)
+        self.forward_norm = LayerNorm(width)
         self.expand = nn.Dense(width, hidden_size)
         self.contract = nn.Dense(hidden_size, width)
         self.dropout = NoisyDropout(dropout)
@@ -80,7 +80,7 @@ class SASRecEncoder(HistoryEncoder):
         self.blocks = nn.CellList(
             [AttentionBlock(width, num_heads, hidden_size, dropout) for _ in range(num_layers)]
         )
-        self.final_norm = nn.LayerNorm((width,), epsilon=1e-6)
+        self.final_norm = LayerNorm(width)
         self.dropout = NoisyDropout(dropout)
         self.causal = causal_mask(length)
         self.noise_layers = 1 + NOISE_PER_BLOCK * num_layers if dropout > 0 else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor
 
 from sparcode.model.interaction.base import InteractionScorer
-from sparcode.model.layers import dot_products
+from sparcode.model.layers import added_tokens, dot_products
 from sparcode.model.pair_kernels import PairKernel
 from sparcode.model.tokenizer import TokenLift
 
@@ -34,7 +34,7 @@ class DotScorer(InteractionScorer):
 
     def item_part(self, item_tokens: Tensor) -> Tensor:
         """(C, K_i, d) -> (C, d)."""
-        return item_tokens.sum(1)
+        return added_tokens(item_tokens)
 
     def combine(self, token_parts: Tensor, item_parts: Tensor) -> Tensor:
         return (token_parts * item_parts).sum(-1)

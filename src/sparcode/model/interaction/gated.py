@@ -5,7 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 
 from sparcode.model.interaction.base import InteractionScorer, relu_sum
-from sparcode.model.layers import dot_products
+from sparcode.model.layers import added_tokens, dot_products
 from sparcode.model.pair_kernels import PairKernel
 
 
@@ -46,7 +46,7 @@ class GatedScorer(InteractionScorer):
     def item_part(self, item_tokens: Tensor) -> Tensor:
         """(C, K_i, d) -> (C, d + H): item vector, first layer."""
         flat = item_tokens.reshape(-1, self.item_size)
-        return ops.concat((item_tokens.sum(1), self.from_item(flat)), -1)
+        return ops.concat((added_tokens(item_tokens), self.from_item(flat)), -1)
 
     def _interaction(self, hidden: Tensor, weights: Tensor) -> Tensor:
         hidden = ops.relu(hidden)

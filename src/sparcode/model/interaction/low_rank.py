@@ -5,6 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 
 from sparcode.model.interaction.dot import DotScorer
+from sparcode.model.layers import added_tokens
 from sparcode.model.pair_kernels import PairKernel
 from sparcode.model.tokenizer import TokenLift
 
@@ -44,4 +45,4 @@ class LowRankScorer(DotScorer):
     def item_part(self, item_tokens: Tensor) -> Tensor:
         """(C, K_i, d) -> (C, d + R)."""
         hidden = ops.relu(self.item_hidden(item_tokens.reshape(-1, self.item_size)))
-        return ops.concat((item_tokens.sum(1), self.item_output(hidden)), -1)
+        return ops.concat((added_tokens(item_tokens), self.item_output(hidden)), -1)
