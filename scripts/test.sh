@@ -8,7 +8,8 @@ usage() {
     cat <<'TEXT'
 usage: bash scripts/test.sh [--all] [pytest arguments]
 
-Sets up .venv, then runs ruff, mypy and pytest. Tests marked slow are left out unless --all is given.
+Sets up .venv, then runs ruff, mypy and pytest, the tests in as many processes as there are cores, at most 4,
+with one thread each. Tests marked slow are left out unless --all is given. -n 0 runs them in one process.
 Examples: bash scripts/test.sh -k loader
           bash scripts/test.sh tests/unit/index
 TEXT
@@ -32,6 +33,11 @@ setup_environment test
     say "warning: without hnswlib (which needs a C++ compiler) and faiss, the tests of hnsw and ivf are skipped"
 cd "$ROOT"
 
+# Threads of several processes that wait for each other would spin and slow all of them down.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+cores="$(nproc)"
+parallel=(-n "$((cores < 4 ? cores : 4))" --dist loadfile)
+
 failed=()
 check() {
     say "== $*"
@@ -40,7 +46,7 @@ check() {
 check ruff check .
 check ruff format --check .
 check mypy
-check pytest "${selection[@]}" "${arguments[@]}"
+check pytest "${parallel[@]}" "${selection[@]}" "${arguments[@]}"
 
 if ((${#failed[@]})); then
     printf 'error: failed: %s\n' "${failed[*]}" >&2
