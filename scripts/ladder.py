@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ENCODERS = {"ml-1m": ("dnn",), "amazon-beauty": ("sasrec", "gru4rec"), "amazon-sports": ("sasrec",)}
-"""Encoders of each data set, the one of the headline table first."""
+ENCODERS = {
+    "ml-1m": ("dnn", "dnn_features"),
+    "amazon-beauty": ("sasrec", "gru4rec"),
+    "amazon-sports": ("sasrec",),
+}
+"""Second part of the names of each data set's configurations, that of the headline table first."""
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,24 @@ def test_rows_are_means_with_deviations_and_missing_ones_say_so(scripts: Any, tm
         assert text.count("not run") == len(scripts[0].ROWS) - 2
 
 
+def test_other_tables_than_the_headline_ones_have_the_rows_that_were_run(scripts: Any, tmp_path: Path) -> None:
+    ladder, tables = scripts
+    label = ladder.label("amazon-beauty", "gru4rec")
+    (tmp_path / f"{label}-two_tower-exact-seed0.json").write_text(json.dumps(report(0.5)))
+    lines = tables.table_of(tmp_path, label).splitlines()
+    assert len(lines) == 3
+    assert lines[2].startswith("| two-tower, exact search | .5000 |")
+    assert tables.table_of(tmp_path, "amazon-beauty").count("not run") == len(ladder.ROWS)
+
+
+def test_every_encoder_of_a_data_set_has_configurations(scripts: Any) -> None:
+    ladder, _ = scripts
+    for dataset, encoders in ladder.ENCODERS.items():
+        for encoder in encoders:
+            for model in ("two_tower", "sparcode"):
+                assert (ROOT / "configs" / dataset / f"{model}_{encoder}.yaml").is_file()
+
+
 def test_a_page_without_markers_is_refused(scripts: Any, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("nothing\n")
