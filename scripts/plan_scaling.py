@@ -44,10 +44,10 @@ class Job:
     targets: int = 8
     negatives: int = 128
     device_batch: int = 256
-    us_per_query: float = 60.0
-    ms_per_step: float = 10.0
-    gb_per_s: float = 0.16
-    latency_us: float = 200.0
+    us_per_query: float = 28.0
+    ms_per_step: float = 9.0
+    gb_per_s: float = 0.29
+    latency_us: float = 225.0
     codes: float = 1e6
     top_l: int = 1000
     posting_bytes: float = 2.5
