@@ -178,7 +178,7 @@ def test_the_random_numbers_of_a_step_depend_on_seed_and_step_alone(shared: bool
     for place in (0, 5, 8):  # restart rows, candidates, noise
         assert (first[place] != later[place]).any()
     assert first[8].shape == (3, 16, 6, 8)
-    assert first[7].dtype == np.uint8
+    assert first[8].dtype == np.uint8
     restart_rows = first[0]
     assert restart_rows.shape == ((8,) if shared else (24,))
     rows = int(batch.weights.sum()) * (3 if shared else 1)
@@ -209,7 +209,7 @@ def test_the_random_numbers_of_the_shares_are_those_of_the_batch(shared: bool) -
         np.testing.assert_array_equal(own[5], whole[5])  # candidates: the positives of all shares
         np.testing.assert_array_equal(own[6], whole[6])
         real = share.batch.history.any(1)
-        np.testing.assert_array_equal(own[7][:, real], whole[7][:, share.rows[real]])
+        np.testing.assert_array_equal(own[8][:, real], whole[8][:, share.rows[real]])
     np.testing.assert_array_equal(found, 1)  # every codeword restarts from the tokens of one worker
 
 
