@@ -35,7 +35,7 @@ cd "$ROOT"
 
 # Threads of several processes that wait for each other would spin and slow all of them down.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-cores="$(nproc)"
+cores="$(getconf _NPROCESSORS_ONLN)" # nproc would say what OMP_NUM_THREADS does
 parallel=(-n "$((cores < 4 ? cores : 4))" --dist loadfile)
 
 failed=()
