@@ -51,7 +51,9 @@ def test_rows_are_means_with_deviations_and_missing_ones_say_so(scripts: Any, tm
         assert text.count("not run") == len(scripts[0].ROWS) - 2
 
 
-def test_other_tables_than_the_headline_ones_have_the_rows_that_were_run(scripts: Any, tmp_path: Path) -> None:
+def test_other_tables_than_the_headline_ones_have_the_rows_that_were_run(
+    scripts: Any, tmp_path: Path
+) -> None:
     ladder, tables = scripts
     label = ladder.label("amazon-beauty", "gru4rec")
     (tmp_path / f"{label}-two_tower-exact-seed0.json").write_text(json.dumps(report(0.5)))
