@@ -262,7 +262,8 @@ def test_what_workers_add_up_is_what_one_has(ordered: bool, size: int) -> None:
     assert whole[1] == sums[1] == batch.weights.sum()
     assert len({float(part[1]) for part in parts}) > 1  # shares of different weight
     for mine, theirs in zip(sums, whole, strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+        # a gradient that is zero, as that of the last bias is, is what rounding leaves of terms that cancel
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=5e-7 * batch.weights.sum())
 
 
 @pytest.mark.parametrize("encoder", ["dnn", "gru4rec", "sasrec"])
