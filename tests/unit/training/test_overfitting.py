@@ -75,6 +75,7 @@ def memorise(model: str, targets: np.ndarray, history: np.ndarray) -> np.ndarray
         np.ones(QUERIES, np.float32),
         every,
         np.zeros(ITEMS, np.float32),
+        np.ones(QUERIES, np.float32),
         np.zeros((1, 1, 1, 1), np.uint8),
     ]
     batch = [Tensor(part) for part in parts]
