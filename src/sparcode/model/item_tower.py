@@ -9,11 +9,8 @@ from mindspore import Tensor, nn, ops
 
 from sparcode.errors import ConfigError
 from sparcode.model.features import FeatureEmbedding
-from sparcode.model.layers import added_tokens, embedding_table
+from sparcode.model.layers import added_tokens, embedding_table, inverse_lengths
 from sparcode.types import FeatureSpec
-
-TINY = 1e-12
-"""Added to squared lengths before the root: a vector of length zero has a finite gradient."""
 
 
 class ItemTower(nn.Cell):
@@ -80,7 +77,7 @@ class ItemTower(nn.Cell):
 
     def _scales(self, vectors: Tensor) -> Tensor:
         """(C, d) -> (C, 1), the factors that give them the wanted length."""
-        return self.length * ops.rsqrt((vectors * vectors).sum(1, keepdims=True) + TINY)
+        return self.length * inverse_lengths(vectors)
 
     def vectors(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
         """ids (C,) int32 and one row tensor per feature -> item vectors (C, d), the sum of the tokens."""

@@ -25,6 +25,9 @@ product = ops.MatMul()
 dot_products = ops.MatMul(transpose_b=True)
 """Rows (A, w), rows (B, w) -> (A, B), the dot products of all pairs; no operand is copied."""
 
+TINY = 1e-6
+"""Added to squared lengths before the root: a vector of length zero has a finite gradient."""
+
 
 def embedding_table(rows: int, width: int, name: str, std: float | None = None) -> Parameter:
     """Return a trainable (rows, width) float32 table drawn from N(0, std), std = 1/sqrt(width) by default."""
@@ -132,6 +135,11 @@ def added_tokens(tokens: Tensor) -> Tensor:
     for part in parts[1:]:
         total = total + part
     return total
+
+
+def inverse_lengths(rows: Tensor) -> Tensor:
+    """(N, w) -> (N, 1), what scales each row to Euclidean length one."""
+    return ops.rsqrt((rows * rows).sum(1, keepdims=True) + TINY)
 
 
 def causal_mask(length: int) -> Tensor:

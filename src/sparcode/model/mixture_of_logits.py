@@ -11,11 +11,8 @@ from mindspore import Parameter, Tensor, nn, ops
 from sparcode.model.encoders import QueryEncoder
 from sparcode.model.features import FeatureStore
 from sparcode.model.item_tower import ItemTower
-from sparcode.model.layers import MLP, added_tokens, noisy_copies, product, subspace
+from sparcode.model.layers import MLP, added_tokens, inverse_lengths, noisy_copies, product, subspace
 from sparcode.model.matching import MatchingNetwork
-
-TINY = 1e-6
-"""Added to squared lengths before the root: a component of length zero has a finite gradient."""
 
 outer_products = ops.BatchMatMul()
 """(P, Q, 1), (P, 1, C) -> (P, Q, C). The gradient of a broadcast product would be a slow sum over planes."""
@@ -94,7 +91,7 @@ class MixtureOfLogits(MatchingNetwork):
     def _unit(self, components: Tensor) -> Tensor:
         """(N, K * D) -> the same with K components of length one each."""
         rows = components.reshape(-1, self.sizes.component_size)
-        return (rows * ops.rsqrt((rows * rows).sum(1, keepdims=True) + TINY)).reshape(components.shape)
+        return (rows * inverse_lengths(rows)).reshape(components.shape)
 
     def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
         queries, items = query_parts.shape[0], item_parts.shape[0]

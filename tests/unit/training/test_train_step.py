@@ -240,6 +240,7 @@ class Catch:
 def test_what_workers_add_up_is_what_one_has(ordered: bool, size: int) -> None:
     """Statistics, losses and gradients of the shares of an uneven batch against those of the whole batch."""
     ms.set_context(mode=ms.PYNATIVE_MODE)
+    rng = np.random.default_rng(0)
     values = {
         "train.loss.negatives": "mixed",
         "train.batch_size": 15,
@@ -247,6 +248,10 @@ def test_what_workers_add_up_is_what_one_has(ordered: bool, size: int) -> None:
     }
     bench = make_bench(values, quantize=True, ordered=ordered)
     bench.step.sum_over_workers = Catch()
+    names = [parameter.name for parameter in bench.network.trainable_params()]
+    for parameter in bench.network.trainable_params():
+        if not parameter.asnumpy().any():  # a layer that starts at zero gives those below it no gradient
+            parameter.set_data(Tensor(rng.normal(0.0, 0.1, parameter.shape).astype(np.float32)))
     batch = list(bench.batches.epoch(0))[-1]
     assert 0 < batch.weights.sum() < len(batch.weights)  # the last batch is smaller
 
@@ -258,12 +263,15 @@ def test_what_workers_add_up_is_what_one_has(ordered: bool, size: int) -> None:
     whole = given(bench.sharding)
     parts = [given(Sharding(bench.batches, rank, size)) for rank in range(size)]
     sums = [np.sum(tensors, axis=0) for tensors in zip(*parts, strict=True)]
-    assert len(sums) == 5 + len(bench.network.trainable_params())
+    assert len(sums) == 5 + len(names)
     assert whole[1] == sums[1] == batch.weights.sum()
     assert len({float(part[1]) for part in parts}) > 1  # shares of different weight
-    for mine, theirs in zip(sums, whole, strict=True):
-        # a gradient that is zero, as that of the last bias is, is what rounding leaves of terms that cancel
-        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=5e-7 * batch.weights.sum())
+    for name, mine, theirs in zip([""] * 5 + names, sums, whole, strict=True):
+        if name == "scorer.item_output.bias":  # moves all scores of a query alike: what rounding leaves of zero
+            assert max(abs(mine).max(), abs(theirs).max()) < 1e-4
+        else:
+            assert abs(theirs).max() > 0.01 or name == "", name
+            np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("encoder", ["dnn", "gru4rec", "sasrec"])
