@@ -98,6 +98,9 @@ class ModelConfig(Section):
         16, description="K_u, tokens per query = posting lists; query vectors (max_sim), components (mol)"
     )
     token_size: Positive = Field(4, description="D, width of a token")
+    item_std: Annotated[float, Field(ge=0.0)] = Field(
+        0.0, description="spread of item embeddings before training, 0 = 1 / sqrt(embedding_size)"
+    )
     item_length: Annotated[float, Field(ge=0.0)] = Field(
         0.0, description="length that item vectors are scaled to when they are scored, 0 = as they are"
     )

@@ -64,7 +64,14 @@ def build_network(config: ModelConfig, shape: DataShape) -> MatchingNetwork:
     history = _history_encoder(config.encoder, width, shape.history_length)
     join = _join(config.encoder, width, len(shape.user_features)) if shape.user_features else None
     encoder = QueryEncoder(history, width, join, shape.user_features)
-    tower = ItemTower(shape.num_items, width, shape.item_features, shape.use_item_ids, config.item_length)
+    tower = ItemTower(
+        shape.num_items,
+        width,
+        shape.item_features,
+        shape.use_item_ids,
+        config.item_length,
+        config.item_std or None,
+    )
     store = FeatureStore(shape.item_features, shape.item_arrays)
     if config.name == "two_tower":
         return TwoTower(encoder, tower, store)

@@ -17,15 +17,20 @@ class FeatureEmbedding(nn.Cell):
 
     Input: categorical (B,) int32, multi (B, width) int32 with 0 = padding, dense (B, size) float32.
     Output: (B, d) float32.
+
+    Args:
+        spec: kind and size of the feature.
+        width: d.
+        std: standard deviation of the table before training, None = 1/sqrt(width).
     """
 
-    def __init__(self, spec: FeatureSpec, width: int) -> None:
+    def __init__(self, spec: FeatureSpec, width: int, std: float | None = None) -> None:
         super().__init__()
         self.kind = spec.kind
         if spec.kind == "dense":
             self.project = nn.Dense(spec.size, width)
         else:
-            self.table = embedding_table(spec.size, width, f"{spec.name}_table")
+            self.table = embedding_table(spec.size, width, f"{spec.name}_table", std)
 
     def construct(self, rows: Tensor) -> Tensor:
         if self.kind == "dense":

@@ -25,6 +25,7 @@ class ItemTower(nn.Cell):
         length: Euclidean length that item vectors have as candidates, 0 = as it comes. With a length, scores
             are cosines times it: an item gains nothing from a longer vector, which popular items would
             otherwise grow (docs/decisions/0012-item-length.md).
+        std: standard deviation of the embeddings of ids and features before training, None = 1/sqrt(width).
 
     The tokens feed the interaction scorers; their sum is the item vector of the two-tower model and
     of the history encoders, which read it without the length.
@@ -40,6 +41,7 @@ class ItemTower(nn.Cell):
         specs: Sequence[FeatureSpec] = (),
         use_ids: bool = True,
         length: float = 0.0,
+        std: float | None = None,
     ) -> None:
         super().__init__()
         if not use_ids and not specs:
@@ -54,8 +56,8 @@ class ItemTower(nn.Cell):
         self.use_ids = use_ids
         self.length = length
         if use_ids:
-            self.id_table = embedding_table(num_items + 1, width, "id_table")
-        self.features = nn.CellList([FeatureEmbedding(spec, width) for spec in specs])
+            self.id_table = embedding_table(num_items + 1, width, "id_table", std)
+        self.features = nn.CellList([FeatureEmbedding(spec, width, std) for spec in specs])
         self.num_item_tokens = int(use_ids) + len(specs)
 
     def construct(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:

@@ -95,6 +95,14 @@ def test_an_item_without_any_vector_has_a_finite_gradient_under_a_length() -> No
     assert np.isfinite(gradient.asnumpy()).all()
 
 
+@pytest.mark.parametrize("std", [None, 0.02])
+def test_ids_and_features_of_items_start_with_the_spread_that_is_asked_for(std: float | None) -> None:
+    spec = FeatureSpec("genre", "categorical", 500)
+    tower = ItemTower(500, 16, [spec], std=std)
+    for table in (tower.id_table, tower.features[0].table):
+        assert table.asnumpy().std() == pytest.approx(std or 0.25, rel=0.05)
+
+
 def test_the_store_is_no_trainable_state() -> None:
     cell = Tower()
     assert {parameter.name.split(".")[0] for parameter in cell.get_parameters()} == {"tower"}
