@@ -267,7 +267,8 @@ def test_what_workers_add_up_is_what_one_has(ordered: bool, size: int) -> None:
     assert whole[1] == sums[1] == batch.weights.sum()
     assert len({float(part[1]) for part in parts}) > 1  # shares of different weight
     for name, mine, theirs in zip([""] * 5 + names, sums, whole, strict=True):
-        if name == "scorer.item_output.bias":  # moves all scores of a query alike: what rounding leaves of zero
+        if name == "scorer.item_output.bias":
+            # it moves all scores of a query alike: its gradient is what rounding leaves of zero
             assert max(abs(mine).max(), abs(theirs).max()) < 1e-4
         else:
             assert abs(theirs).max() > 0.01 or name == "", name
