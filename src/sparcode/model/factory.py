@@ -70,7 +70,7 @@ def build_network(config: ModelConfig, shape: DataShape) -> MatchingNetwork:
         shape.item_features,
         shape.use_item_ids,
         config.item_length,
-        config.item_std or None,
+        config.item_std,
     )
     store = FeatureStore(shape.item_features, shape.item_arrays)
     if config.name == "two_tower":

@@ -21,10 +21,10 @@ class FeatureEmbedding(nn.Cell):
     Args:
         spec: kind and size of the feature.
         width: d.
-        std: standard deviation of the table before training, None = 1/sqrt(width).
+        std: standard deviation of the table before training, 0 = 1/sqrt(width).
     """
 
-    def __init__(self, spec: FeatureSpec, width: int, std: float | None = None) -> None:
+    def __init__(self, spec: FeatureSpec, width: int, std: float = 0.0) -> None:
         super().__init__()
         self.kind = spec.kind
         if spec.kind == "dense":

@@ -25,7 +25,7 @@ class ItemTower(nn.Cell):
         length: Euclidean length that item vectors have as candidates, 0 = as it comes. With a length, scores
             are cosines times it: an item gains nothing from a longer vector, which popular items would
             otherwise grow (docs/decisions/0012-item-length.md).
-        std: standard deviation of the embeddings of ids and features before training, None = 1/sqrt(width).
+        std: standard deviation of the embeddings of ids and features before training, 0 = 1/sqrt(width).
 
     The tokens feed the interaction scorers; their sum is the item vector of the two-tower model and
     of the history encoders, which read it without the length.
@@ -41,7 +41,7 @@ class ItemTower(nn.Cell):
         specs: Sequence[FeatureSpec] = (),
         use_ids: bool = True,
         length: float = 0.0,
-        std: float | None = None,
+        std: float = 0.0,
     ) -> None:
         super().__init__()
         if not use_ids and not specs:

@@ -29,10 +29,9 @@ TINY = 1e-6
 """Added to squared lengths before the root: a vector of length zero has a finite gradient."""
 
 
-def embedding_table(rows: int, width: int, name: str, std: float | None = None) -> Parameter:
-    """Return a trainable (rows, width) float32 table drawn from N(0, std), std = 1/sqrt(width) by default."""
-    sigma = width**-0.5 if std is None else std
-    return Parameter(initializer(Normal(sigma), (rows, width), ms.float32), name=name)
+def embedding_table(rows: int, width: int, name: str, std: float = 0.0) -> Parameter:
+    """Return a trainable (rows, width) float32 table drawn from N(0, std); std 0 stands for 1/sqrt(width)."""
+    return Parameter(initializer(Normal(std or width**-0.5), (rows, width), ms.float32), name=name)
 
 
 class LayerNorm(nn.Cell):

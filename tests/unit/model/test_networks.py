@@ -65,6 +65,12 @@ def item_rows() -> list[Tensor]:
     return [Tensor(DATASET.item_arrays[spec.name][IDS]) for spec in DATASET.item_features]
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_the_configuration_sets_the_spread_of_item_embeddings(name: str) -> None:
+    tower = make_network(name, **{"model.item_std": 0.02}).tower
+    assert tower.id_table.asnumpy().std() == pytest.approx(0.02, rel=0.2)
+
+
 class Scores(nn.Cell):
     """Cross and aligned scores as served and as trained."""
 
