@@ -9,11 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import commands
+
+from sparcode.config.run import is_open
 
 PROBES = (1, 2, 4, 8)
 PACKINGS = ("float32", "float16", "uint8")
@@ -54,6 +57,11 @@ def points() -> Iterator[dict[str, Any]]:
             yield {"packing": "uint8", "probes": probes, "top_l": top_l}
 
 
+def evaluation_settings(settings: list[str]) -> list[str]:
+    """Those of the settings that a trained run can be evaluated with; the others are for trainings."""
+    return [setting for setting in settings if is_open(setting.partition("=")[0])]
+
+
 def measured(run_dir: Path, report: Path, settings: list[str]) -> dict[str, Any]:
     """The figures of one setting of a run's index."""
     found = commands.evaluate(run_dir, "index", report, *commands.set_flags([PLAIN, *settings]))
@@ -70,7 +78,7 @@ def ablate_index(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     for point in points():
         name = "index-{packing}-probes-{probes}-top-{top_l}.json".format(**point)
         settings = [f"index.{key}={value}" for key, value in point.items()]
-        settings = ["index.prune=top_l", *settings, *arguments.settings]
+        settings = ["index.prune=top_l", *settings, *evaluation_settings(arguments.settings)]
         rows.append(
             {**point, **measured(arguments.run_dir, arguments.work / arguments.name / name, settings)}
         )
@@ -156,7 +164,13 @@ def main() -> None:
     parser.add_argument("run_dir", type=Path, help="run directory of a sparcode model")
     parser.add_argument("--name", help="of tables and files (default: that of the run directory)")
     parser.add_argument("--train", type=Path, metavar="CONFIG", help="train the ablations of CONFIG as well")
-    parser.add_argument("--set", dest="settings", action="append", default=[], help="set one key everywhere")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        help="one key of every training; of every evaluation too if it can be set there",
+    )
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="runs and single reports")
     parser.add_argument("--docs", type=Path, default=docs, help="directory with ablation.md (default: docs)")
     arguments = parser.parse_args()
@@ -177,6 +191,8 @@ def main() -> None:
             picture = arguments.docs / f"ablation-{arguments.name}.png"
             draw(rows, arguments.name, picture)
             text += f"\n![{arguments.name}]({picture.name})\n"
+        if arguments.settings:
+            text += f"\nWith `{shlex.join(commands.set_flags(arguments.settings))}`.\n"
         rewrite(document, kind, arguments.name, text)
     print(f"tables written to {document}")
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sparcode.config.loader import load_config
+from sparcode.config.run import RUN_CONFIG_NAME, load_run_config
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "configs" / "ml-1m" / "sparcode_dnn.yaml"
@@ -48,3 +49,34 @@ def test_a_table_replaces_the_one_before_and_leaves_the_others(ablate: Any, tmp_
     assert text.count("<!-- end -->") == 2
     assert text.index("<!-- index a -->") < text.index("| uint8") < text.index("<!-- index b -->")
     assert "other\n<!-- end -->" in text
+
+
+def test_settings_of_a_training_do_not_reach_the_evaluations(
+    ablate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / RUN_CONFIG_NAME).write_bytes(BASE.read_bytes())
+    trained, evaluated = [], []
+
+    def evaluate(run_dir: Path, retriever: str, report: Path, *flags: str) -> dict[str, Any]:
+        load_run_config(run, flags[1::2])  # refuses what eval.py refuses
+        evaluated.append(flags[1::2])
+        metrics = dict.fromkeys(ablate.METRICS, 0.1)
+        return {"index": {"size_bytes": 1}, "metrics": metrics, "latency_ms": {"search_p50": 1.0}}
+
+    monkeypatch.setattr(ablate.commands, "train", lambda config, run_dir, settings: trained.append(settings))
+    monkeypatch.setattr(ablate.commands, "training_usage", lambda run_dir: {"cpu_seconds": 60.0})
+    monkeypatch.setattr(ablate.commands, "evaluate", evaluate)
+    monkeypatch.setattr(ablate, "draw", lambda rows, name, path: None)
+    flags = ["--train", str(BASE), "--set", "train.epochs=2", "--set", "eval.max_users=7"]
+    monkeypatch.setattr(
+        sys, "argv", ["ablate.sh", str(run), *flags, "--work", str(tmp_path), "--docs", str(tmp_path)]
+    )
+    ablate.main()
+    assert len(trained) == len(ablate.TRAINED)
+    assert all(settings[-2:] == ["train.epochs=2", "eval.max_users=7"] for settings in trained)
+    assert len(evaluated) == len(list(ablate.points())) + len(trained)
+    assert sum("eval.max_users=7" in settings for settings in evaluated) == len(list(ablate.points()))
+    said = "\nWith `--set train.epochs=2 --set eval.max_users=7`.\n<!-- end -->"
+    assert (tmp_path / "ablation.md").read_text().count(said) == 2

@@ -56,7 +56,7 @@ def load_run_config(
 
 def _open_override(item: str | Override) -> Override:
     override = item if isinstance(item, Override) else parse_override(item)
-    if not _is_open(override.key):
+    if not is_open(override.key):
         raise ConfigError(
             f"{override.key} cannot be set after training: the result would not be the trained model",
             where=override.origin,
@@ -73,7 +73,7 @@ def _agreeing_settings(config_path: Path, run: Config, run_dir: Path) -> list[Ov
     differing = [
         key
         for key in config_differences(run, given)
-        if key.startswith(("model.", "data.")) and not _is_open(key)
+        if key.startswith(("model.", "data.")) and not is_open(key)
     ]
     if differing:
         left, right = flatten(run.model_dump()), flatten(given.model_dump())
@@ -91,9 +91,10 @@ def _stated_open_settings(document: Document, source: str) -> list[Override]:
     return [
         Override(key, value, f"{source}, line {document.lines[key]}")
         for key, value in flatten(document.values).items()
-        if _is_open(key) and value is not None
+        if is_open(key) and value is not None
     ]
 
 
-def _is_open(key: str) -> bool:
+def is_open(key: str) -> bool:
+    """Whether evaluation and export may set the key."""
     return any(key == opened or key.startswith(f"{opened}.") for opened in OPEN_KEYS)
