@@ -57,8 +57,14 @@ def points() -> Iterator[dict[str, Any]]:
             yield {"packing": "uint8", "probes": probes, "top_l": top_l}
 
 
-def evaluation_settings(settings: list[str]) -> list[str]:
-    """Those of the settings that a trained run can be evaluated with; the others are for trainings."""
+def evaluation_settings(arguments: argparse.Namespace) -> list[str]:
+    """Settings of the evaluations of a trained run: all but those that only its trainings can have.
+
+    Without a training every setting is one of an evaluation, which refuses what it cannot take.
+    """
+    settings: list[str] = arguments.settings
+    if arguments.train is None:
+        return settings
     return [setting for setting in settings if is_open(setting.partition("=")[0])]
 
 
@@ -72,25 +78,25 @@ def measured(run_dir: Path, report: Path, settings: list[str]) -> dict[str, Any]
     }
 
 
-def ablate_index(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for every point."""
+def ablate_index(arguments: argparse.Namespace, chosen: list[str]) -> list[dict[str, Any]]:
+    """A row for every point, evaluated with the chosen settings as well."""
     rows = []
     for point in points():
         name = "index-{packing}-probes-{probes}-top-{top_l}.json".format(**point)
         settings = [f"index.{key}={value}" for key, value in point.items()]
-        settings = ["index.prune=top_l", *settings, *evaluation_settings(arguments.settings)]
+        settings = ["index.prune=top_l", *settings, *chosen]
         rows.append(
             {**point, **measured(arguments.run_dir, arguments.work / arguments.name / name, settings)}
         )
     return rows
 
 
-def ablate_training(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for every trained ablation."""
+def ablate_training(arguments: argparse.Namespace, chosen: list[str]) -> list[dict[str, Any]]:
+    """A row for every trained ablation, trained with the chosen settings as well."""
     rows = []
     for title, settings in TRAINED.items():
         run_dir = arguments.work / f"{arguments.name}-trained" / re.sub(r"\W+", "-", title)
-        commands.train(arguments.train, run_dir, [*settings, *arguments.settings])
+        commands.train(arguments.train, run_dir, [*settings, *chosen])
         figures = measured(run_dir, run_dir / "index.json", [])
         minutes = commands.training_usage(run_dir)["cpu_seconds"] / 60
         rows.append({"what": title, **figures, "training, processor min": minutes})
@@ -180,9 +186,11 @@ def main() -> None:
     document = arguments.docs / "ablation.md"
     if not document.exists():
         document.write_text("# Ablations\n", encoding="utf-8")
-    kinds = {"index": ablate_index} | ({"trained": ablate_training} if arguments.train else {})
-    for kind, ablate in kinds.items():
-        rows = ablate(arguments)
+    kinds = [("index", ablate_index, evaluation_settings(arguments))]
+    if arguments.train:
+        kinds.append(("trained", ablate_training, arguments.settings))
+    for kind, ablate, chosen in kinds:
+        rows = ablate(arguments, chosen)
         report = arguments.docs / "results" / f"{arguments.name}-ablation-{kind}.json"
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
@@ -191,8 +199,8 @@ def main() -> None:
             picture = arguments.docs / f"ablation-{arguments.name}.png"
             draw(rows, arguments.name, picture)
             text += f"\n![{arguments.name}]({picture.name})\n"
-        if arguments.settings:
-            text += f"\nWith `{shlex.join(commands.set_flags(arguments.settings))}`.\n"
+        if chosen:
+            text += f"\nWith `{shlex.join(commands.set_flags(chosen))}`.\n"
         rewrite(document, kind, arguments.name, text)
     print(f"tables written to {document}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -78,5 +79,11 @@ def test_settings_of_a_training_do_not_reach_the_evaluations(
     assert all(settings[-2:] == ["train.epochs=2", "eval.max_users=7"] for settings in trained)
     assert len(evaluated) == len(list(ablate.points())) + len(trained)
     assert sum("eval.max_users=7" in settings for settings in evaluated) == len(list(ablate.points()))
-    said = "\nWith `--set train.epochs=2 --set eval.max_users=7`.\n<!-- end -->"
-    assert (tmp_path / "ablation.md").read_text().count(said) == 2
+    index, _, trainings = (tmp_path / "ablation.md").read_text().partition("<!-- trained run -->")
+    assert index.count("\nWith `--set eval.max_users=7`.\n<!-- end -->") == 1
+    assert trainings.count("\nWith `--set train.epochs=2 --set eval.max_users=7`.\n<!-- end -->") == 1
+
+
+def test_without_a_training_every_setting_reaches_the_evaluations(ablate: Any) -> None:
+    arguments = argparse.Namespace(train=None, settings=["train.epochs=2", "evl.max_users=7"])
+    assert ablate.evaluation_settings(arguments) == arguments.settings  # which refuse both
