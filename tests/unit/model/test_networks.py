@@ -71,6 +71,13 @@ def test_the_configuration_sets_the_spread_of_item_embeddings(name: str) -> None
     assert tower.id_table.asnumpy().std() == pytest.approx(0.02, rel=0.2)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_the_configuration_sets_the_length_of_scored_items(name: str) -> None:
+    tower = make_network(name, **{"model.item_length": 1.5}).tower
+    scored = tower.candidates(Tensor(IDS), tuple(item_rows())).asnumpy()
+    np.testing.assert_allclose(np.linalg.norm(scored, axis=1), 1.5, rtol=1e-4)
+
+
 class Scores(nn.Cell):
     """Cross and aligned scores as served and as trained."""
 
