@@ -16,6 +16,7 @@ from typing import Any
 
 import commands
 
+from sparcode.config.loader import load_config
 from sparcode.config.run import is_open
 
 PROBES = (1, 2, 4, 8)
@@ -23,6 +24,9 @@ PACKINGS = ("float32", "float16", "uint8")
 TOP_LS = (0, 2000, 800, 400, 200)
 PLAIN = "crosses.kind=none"
 """Crosses have lists of their own: without them the curves show those of the tokens."""
+
+FEW_NEGATIVES = ("train.loss.negatives=uniform", "train.loss.num_negatives=64")
+"""For networks whose pairs cost too much to score the whole catalogue at every step."""
 
 TRAINED: dict[str, tuple[str, ...]] = {
     "as configured": (),
@@ -33,14 +37,21 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "1,024 codewords": ("model.quantizer.codebook_size=1024",),
     "2 codebooks of 16": ("model.quantizer.num_codebooks=2", "model.quantizer.codebook_size=16"),
     "2 codebooks of 32": ("model.quantizer.num_codebooks=2", "model.quantizer.codebook_size=32"),
+    "one set of codebooks for all tokens": ("model.quantizer.shared=true",),
+    "quantized from the start": ("train.quantize_from=0",),
+    "items of any length": ("model.item_length=0",),
     "scorer dot": ("model.scorer.name=dot",),
     "scorer low_rank": ("model.scorer.name=low_rank",),
-    "scorer gated, 64 negatives": (
-        "model.scorer.name=gated", "model.scorer.hidden_size=16", "train.loss.negatives=uniform",
-        "train.loss.num_negatives=64",
+    "64 negatives": FEW_NEGATIVES,
+    "64 negatives, scorer gated": (
+        "model.scorer.name=gated", "model.scorer.hidden_size=16", *FEW_NEGATIVES,
     ),
+    "64 negatives, relu of every score": ("model.signed_scores=false", *FEW_NEGATIVES),
 }  # fmt: skip
-"""Settings over those of the configuration; the index is that of the configuration, without crosses."""
+"""Settings over those of the configuration; the index is that of the configuration, without crosses.
+
+What the configuration says already is not trained twice.
+"""
 
 METRICS = ("recall@10", "ndcg@10", "recall@50", "ndcg@50")
 BLOCK = "<!-- {kind} {name} -->\n"
@@ -94,7 +105,10 @@ def ablate_index(arguments: argparse.Namespace, chosen: list[str]) -> list[dict[
 def ablate_training(arguments: argparse.Namespace, chosen: list[str]) -> list[dict[str, Any]]:
     """A row for every trained ablation, trained with the chosen settings as well."""
     rows = []
+    plain = load_config(arguments.train, [])
     for title, settings in TRAINED.items():
+        if settings and load_config(arguments.train, settings) == plain:
+            continue
         run_dir = arguments.work / f"{arguments.name}-trained" / re.sub(r"\W+", "-", title)
         commands.train(arguments.train, run_dir, [*settings, *chosen])
         figures = measured(run_dir, run_dir / "index.json", [])
