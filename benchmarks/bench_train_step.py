@@ -88,7 +88,13 @@ class OurStep:
         model, quantized = config.model, isinstance(network, SparCode)
         noise = (layers, batches.rows_per_batch, config.data.max_history, model.embedding_size)
         self._inputs = StepInputs(
-            config.seed, sampler, noise, network.quantizer.rows if quantized else 0, 1, ()
+            config.seed,
+            sampler,
+            noise,
+            network.quantizer.rows if quantized else 0,
+            1,
+            (),
+            config.train.quantized_share,
         )
         self._sharding = Sharding(batches, 0, 1)
         self._rate = config.train.learning_rate

@@ -134,6 +134,7 @@ def step_inputs(
         network.quantizer.rows if has_codes else 0,
         network.num_tokens // network.quantizer.num_slots if has_codes else 1,
         [np.asarray(dataset.user_arrays[name]) for name in user_feature_names(config, dataset)],
+        config.train.quantized_share,
     )
 
 

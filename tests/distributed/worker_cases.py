@@ -44,7 +44,13 @@ CASES: dict[str, dict[str, object]] = {
 
 def case_config(directory: Path, case: str) -> Config:
     """Configuration of a case with its data below ``directory``, written when it is missing."""
-    common = {"train.batch_size": 15, "train.epochs": 4, "train.quantize_from": 0.25, "index.block_terms": 8}
+    common = {
+        "train.batch_size": 15,
+        "train.epochs": 4,
+        "train.quantize_from": 0.25,
+        "train.quantized_share": 0.5,
+        "index.block_terms": 8,
+    }
     config = ring_config(directory, {**common, **CASES[case]})
     if config.data.source != "table":
         return config

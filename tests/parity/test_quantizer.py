@@ -5,7 +5,7 @@ from __future__ import annotations
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn
+from mindspore import Tensor, nn, ops
 
 from sparcode.index import encode_terms
 from sparcode.model.quantizer import ProductQuantizer, QuantizerOptions, kmeans_codebooks
@@ -52,8 +52,13 @@ class LinearLoss(nn.Cell):
         self.quantizer, self.beta = quantizer, beta
 
     def construct(self, tokens: Tensor, slope: Tensor) -> Tensor:
-        quantized, _, error = self.quantizer(tokens)
+        quantized, _, error = self.quantizer(tokens, ops.ones_like(tokens[:, 0, 0]))
         return (quantized * slope).sum() + self.beta * error.sum()
+
+
+def ones(tokens: np.ndarray) -> Tensor:
+    """Every query is quantized."""
+    return Tensor(np.ones(len(tokens), np.float32))
 
 
 def make_quantizer(
@@ -209,13 +214,27 @@ def test_forward_returns_codewords_and_error_and_changes_nothing(
     quantizer = make_quantizer(books, restart_threshold=5.0)
     before = state_of(quantizer)
     quantizer.set_train(True)
-    quantized, codes, error = (part.asnumpy() for part in quantizer(Tensor(tokens)))
+    quantized, codes, error = (part.asnumpy() for part in quantizer(Tensor(tokens), ones(tokens)))
     expected = slow_codes(tokens, books)
     by_hand = slow_decode(expected, books)
     np.testing.assert_allclose(quantized, by_hand, atol=1e-6)
     np.testing.assert_array_equal(codes, expected)
     np.testing.assert_allclose(error, ((tokens - by_hand) ** 2).mean((1, 2)), rtol=1e-5)
     for one, other in zip(state_of(quantizer), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_some_queries_keep_their_tokens_and_all_have_codes_and_errors(
+    mode: str, books: np.ndarray, tokens: np.ndarray
+) -> None:
+    quantizer = make_quantizer(books)
+    chosen = (np.arange(len(tokens)) % 3 == 1).astype(np.float32)
+    quantized, *rest = (part.asnumpy() for part in quantizer(Tensor(tokens), ones(tokens)))
+    mixed, *others = (part.asnumpy() for part in quantizer(Tensor(tokens), Tensor(chosen)))
+    np.testing.assert_array_equal(mixed[chosen == 1], quantized[chosen == 1])
+    np.testing.assert_array_equal(mixed[chosen == 0], tokens[chosen == 0])
+    assert (mixed != quantized).any()
+    for one, other in zip(rest, others, strict=True):
         np.testing.assert_array_equal(one, other)
 
 

@@ -207,6 +207,11 @@ class TrainConfig(Section):
         0.5,
         description="share of the steps trained before codebooks are fitted and tokens quantized (sparcode)",
     )
+    quantized_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0,
+        description="share of the queries with quantized tokens from then on, drawn anew every step; the "
+        "others keep theirs (sparcode)",
+    )
     loss: LossConfig = Field(default_factory=LossConfig, description="loss and negatives")
     validate_every: Positive = Field(1, description="epochs between validations")
     validation_users: int = Field(2000, ge=0, description="users of a validation, 0 = all")

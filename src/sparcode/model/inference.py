@@ -165,4 +165,4 @@ class QueryScores(nn.Cell):
         queries = self.network.query_vectors(history, user_rows)
         if self.quantize:
             return self.network.served_scores(queries, item_parts)
-        return self.network.cross(self.network.training_parts(queries, False)[0], item_parts)
+        return self.network.cross(self.network.training_parts(queries, None)[0], item_parts)

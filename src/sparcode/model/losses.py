@@ -119,6 +119,7 @@ class TrainingLoss(nn.Cell):
         candidates: Tensor,
         log_expected: Tensor,
         hit_weights: Tensor,
+        quantized_queries: Tensor,
         noise: Tensor,
         *user_rows: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -132,6 +133,8 @@ class TrainingLoss(nn.Cell):
             candidates: (C,) int32 item ids, 0 = padding.
             log_expected: (C,) float32; +1e9 removes a candidate.
             hit_weights: (Q,) float32, see ``SampledSoftmaxLoss``.
+            quantized_queries: (Q,) float32, 1 = trained with quantized tokens, 0 = without; unused in a phase
+                without quantization.
             noise: uint8 dropout noise (layers, S, L, d), or any value without dropout.
             user_rows: one tensor per user feature, (S, ...).
 
@@ -144,7 +147,9 @@ class TrainingLoss(nn.Cell):
             noise if self.use_noise else None,
             query_index if self.every_position else None,
         )
-        part, error, tokens, codes = self.network.training_parts(queries, self.quantize)
+        part, error, tokens, codes = self.network.training_parts(
+            queries, quantized_queries if self.quantize else None
+        )
         positive_scores = self.network.aligned(part, self.network.stored_item_part(positives))
         candidate_scores = self.network.cross(part, self.network.stored_item_part(candidates))
         per_query = self.softmax(positive_scores, candidate_scores, log_expected, hit_weights)

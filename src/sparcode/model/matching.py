@@ -72,8 +72,15 @@ class MatchingNetwork(nn.Cell):
         """Query vectors (Q, d), not quantized -> query part, Q rows."""
         raise NotImplementedError
 
-    def training_parts(self, queries: Tensor, quantize: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Query vectors (Q, d) -> what a training step needs of them.
+    def training_parts(
+        self, queries: Tensor, quantized_queries: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What a training step needs of the queries.
+
+        Args:
+            queries: query vectors (Q, d).
+            quantized_queries: (Q,) float32, 1 = with quantized tokens, 0 = without; None = all without, and
+                the codes are not looked for. Models without a quantizer do not use it.
 
         Returns:
             query part, squared quantization error (Q,), tokens (Q, K_u, D), codes (Q, K_u, M). Models

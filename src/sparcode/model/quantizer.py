@@ -162,17 +162,26 @@ class ProductQuantizer(nn.Cell):
         terms = self.term_ids(codes.transpose(0, 2, 1, 3).reshape(-1, self.num_tokens, self.num_codebooks))
         return terms.reshape(-1, count, self.num_tokens).transpose(0, 2, 1).reshape(codes.shape[0], -1)
 
-    def construct(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens (Q, K_u, D) -> quantized tokens (Q, K_u, D), codes (Q, K_u, M), squared error (Q,).
+    def construct(self, tokens: Tensor, quantized_queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantize the tokens of some of the queries.
 
-        The quantized tokens carry the gradient of the tokens (straight-through); the squared error is
-        the mean over K_u and D of |z - sg(z_q)|^2 and pulls the tokens towards their codewords.
+        Tokens carry their gradient past the quantization (straight-through). The squared error, that of all
+        queries, is the mean over K_u and D of |z - sg(z_q)|^2 and pulls tokens towards their codewords.
+
+        Args:
+            tokens: (Q, K_u, D).
+            quantized_queries: (Q,) float32, 1 = the tokens of this query are replaced by their codewords,
+                0 = they stay as they are.
+
+        Returns:
+            tokens (Q, K_u, D), codes (Q, K_u, M) and squared error (Q,) of all queries.
         """
         codes = self.assign(ops.stop_gradient(tokens))
         quantized = ops.stop_gradient(self.decode(codes))
         missed = tokens - quantized
         error = (missed * missed).reshape(tokens.shape[0], -1).mean(1)
-        return tokens + ops.stop_gradient(quantized - tokens), codes, error
+        moved = (quantized - tokens) * quantized_queries.reshape(-1, 1, 1)
+        return tokens + ops.stop_gradient(moved), codes, error
 
     def statistics(self, tokens: Tensor, codes: Tensor, weights: Tensor, restart_rows: Tensor) -> Tensor:
         """What the codebooks need to know of the tokens of one step; adds up over the workers of a job.

@@ -34,11 +34,13 @@ class SparCode(AllToAll):
         super().__init__(encoder, tower, store, tokens, scorer, score)
         self.quantizer = quantizer
 
-    def training_parts(self, queries: Tensor, quantize: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        if not quantize:
-            return super().training_parts(queries, quantize)
+    def training_parts(
+        self, queries: Tensor, quantized_queries: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        if quantized_queries is None:
+            return super().training_parts(queries, None)
         tokens = self.tokens(queries)  # (Q, K_u, D)
-        quantized, codes, error = self.quantizer(tokens)
+        quantized, codes, error = self.quantizer(tokens, quantized_queries)
         part = self.query_part_of(quantized)
         return part, error, ops.stop_gradient(tokens), codes
 

@@ -80,6 +80,7 @@ class TrainStep(nn.Cell):
         candidates: Tensor,
         log_expected: Tensor,
         hit_weights: Tensor,
+        quantized_queries: Tensor,
         noise: Tensor,
         *user_rows: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -91,6 +92,7 @@ class TrainStep(nn.Cell):
             candidates,
             log_expected,
             hit_weights,
+            quantized_queries,
             noise,
             *user_rows,
         )
@@ -144,6 +146,7 @@ class StepInputs:
         codewords: number of codewords of all codebooks, 0 for models without.
         rows_per_query: rows of tokens that each codebook sees of a query; see ProductQuantizer.
         user_arrays: rows of every user feature, in input order.
+        quantized_share: expected share of the queries whose tokens are quantized.
     """
 
     def __init__(
@@ -154,6 +157,7 @@ class StepInputs:
         codewords: int,
         rows_per_query: int,
         user_arrays: Sequence[np.ndarray],
+        quantized_share: float = 1.0,
     ) -> None:
         self._seed = seed
         self._sampler = sampler
@@ -161,6 +165,7 @@ class StepInputs:
         self._codewords = max(codewords, 1)
         self._rows_per_query = rows_per_query
         self._user_arrays = user_arrays
+        self._quantized_share = quantized_share
 
     def tensors(self, batch: QueryBatch, share: BatchShare, step: int) -> list[Tensor]:
         """Input tensors of this worker's share of one step, in the order of TrainStep.construct."""
@@ -170,6 +175,7 @@ class StepInputs:
         candidates, log_expected = self._sampler.draw(rng, source.positives, source.weights)
         rows = max(int(batch.weights.sum()) * self._rows_per_query, 1)
         restart_rows = self._own_rows(rng.integers(0, rows, self._codewords, dtype=np.int32), share)
+        noise = self._noise(rng, share)
         arrays = [
             restart_rows,
             own.history,
@@ -179,7 +185,8 @@ class StepInputs:
             candidates,
             log_expected,
             hit_weights(candidates, log_expected, own.positives),
-            self._noise(rng, share),
+            self._quantized_queries(rng, batch, share),
+            noise,
             *(rows[own.users] for rows in self._user_arrays),
         ]
         return [Tensor(np.ascontiguousarray(array)) for array in arrays]
@@ -197,3 +204,13 @@ class StepInputs:
         if not self._noise_shape[0]:
             return np.zeros((1, 1, 1, 1), np.uint8)
         return rng.integers(0, 256, self._noise_shape, dtype=np.uint8)[:, share.rows]
+
+    def _quantized_queries(
+        self, rng: np.random.Generator, batch: QueryBatch, share: BatchShare
+    ) -> NDArray[np.float32]:
+        """(Q,), 1 for queries of the share that are trained with quantized tokens, 0 for the others."""
+        chosen = np.ones(len(share.batch.positives), np.float32)
+        if self._quantized_share < 1.0:
+            drawn = rng.random(len(batch.positives)) < self._quantized_share
+            chosen[: len(share.places)] = drawn[share.places]
+        return chosen

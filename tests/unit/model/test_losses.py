@@ -147,15 +147,16 @@ def batch_of(candidates: np.ndarray, log_expected: np.ndarray) -> list[Tensor]:
     users = [dataset.user_arrays[spec.name][:3] for spec in dataset.user_features]
     noise = np.zeros((1, 1, 1, 1), np.uint8)
     hits = hit_weights(candidates, log_expected, positives)
-    parts = [history, query_index, positives, weights, candidates, log_expected, hits, noise, *users]
+    parts = [history, query_index, positives, weights, candidates, log_expected, hits]
+    parts += [np.ones(6, np.float32), noise, *users]  # every query is quantized
     return [Tensor(np.ascontiguousarray(part)) for part in parts]
 
 
 def all_item_scores(loss: TrainingLoss, batch: list[Tensor]) -> np.ndarray:
     """Scores (Q, I) of every item by the network's own parts."""
     network = loss.network
-    queries = network.training_queries(batch[0], tuple(batch[8:]), None, batch[1])
-    part = network.training_parts(queries, loss.quantize)[0]
+    queries = network.training_queries(batch[0], tuple(batch[9:]), None, batch[1])
+    part = network.training_parts(queries, batch[7] if loss.quantize else None)[0]
     items = network.stored_item_part(Tensor(np.arange(1, 31, dtype=np.int32)))
     return network.cross(part, items).asnumpy().astype(np.float64)
 

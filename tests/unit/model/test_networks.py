@@ -7,7 +7,7 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn
+from mindspore import Tensor, nn, ops
 
 from helpers import tiny_config, tiny_dataset
 from sparcode.index import tokens_of_terms
@@ -88,7 +88,9 @@ class Scores(nn.Cell):
     def construct(self, ids: Tensor, history: Tensor, *rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         queries = self.network.query_vectors(history, rows)
         items = self.network.stored_item_part(ids)
-        trained = self.network.training_parts(queries, self.quantize)[0]
+        trained = self.network.training_parts(
+            queries, ops.ones_like(queries[:, 0]) if self.quantize else None
+        )[0]
         return (
             self.network.served_scores(queries, items),
             self.network.aligned(trained, items),
@@ -114,6 +116,20 @@ def test_before_quantization_sparcode_is_the_all_to_all_model() -> None:
     found = unquantized(*inputs)
     np.testing.assert_allclose(found[2].asnumpy(), reference(*inputs)[2].asnumpy(), rtol=1e-5)
     assert np.abs(found[2].asnumpy() - found[0].asnumpy()).max() > 1e-3  # quantization does change scores
+
+
+def test_a_training_step_can_quantize_some_of_its_queries() -> None:
+    network = make_network("sparcode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    queries = network.query_vectors(query_inputs()[0], query_inputs()[1:])
+    chosen = np.array([0, 1, 1, 0], np.float32)
+    none, every, some = (
+        network.training_parts(queries, which)[0].asnumpy()
+        for which in (None, ops.ones(4, ms.float32), Tensor(chosen))
+    )
+    np.testing.assert_allclose(some[chosen == 0], none[chosen == 0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(some[chosen == 1], every[chosen == 1], rtol=1e-5, atol=1e-6)
+    assert np.abs(none - every).max(1).min() > 1e-3
 
 
 @pytest.mark.parametrize("signed", [False, True], ids=["relu", "signed"])

@@ -76,6 +76,7 @@ def memorise(model: str, targets: np.ndarray, history: np.ndarray) -> np.ndarray
         every,
         np.zeros(ITEMS, np.float32),
         np.ones(QUERIES, np.float32),
+        np.ones(QUERIES, np.float32),
         np.zeros((1, 1, 1, 1), np.uint8),
     ]
     batch = [Tensor(part) for part in parts]
