@@ -129,6 +129,7 @@ class Contest:
     theirs: TorchStep
     sampler: CandidateSampler
     codewords: int
+    quantized_share: float
     batches: list[QueryBatch]
 
     def torch_arrays(self, batch: QueryBatch, number: int) -> dict[str, NDArray[Any]]:
@@ -136,11 +137,16 @@ class Contest:
         rng = np.random.default_rng([0, number])
         candidates, log_expected = self.sampler.draw(rng, batch.positives, batch.weights)
         restart_rows = rng.integers(0, len(batch.positives), max(self.codewords, 1))
-        return _named(batch, candidates, log_expected, restart_rows)
+        quantized = (rng.random(len(batch.positives)) < self.quantized_share).astype(np.float32)
+        return _named(batch, candidates, log_expected, restart_rows, quantized)
 
 
 def _named(
-    batch: QueryBatch, candidates: NDArray[Any], log_expected: NDArray[Any], restart_rows: NDArray[Any]
+    batch: QueryBatch,
+    candidates: NDArray[Any],
+    log_expected: NDArray[Any],
+    restart_rows: NDArray[Any],
+    quantized_queries: NDArray[Any],
 ) -> dict[str, NDArray[Any]]:
     return {
         "history": batch.history,
@@ -150,6 +156,7 @@ def _named(
         "candidates": candidates,
         "log_expected": log_expected,
         "restart_rows": restart_rows.astype(np.int64),
+        "quantized_queries": quantized_queries,
     }
 
 
@@ -198,7 +205,8 @@ def set_up(case: Case, config: Config, train: Interactions, num_batches: int) ->
         config.train.loss, np.bincount(train.items, minlength=case.num_items + 1).astype(np.int64)
     )
     ours = OurStep(config, network, batches, sampler)
-    return Contest(ours, TorchStep(twin, config.train.learning_rate), sampler, codewords, chosen)
+    theirs = TorchStep(twin, config.train.learning_rate)
+    return Contest(ours, theirs, sampler, codewords, config.train.quantized_share, chosen)
 
 
 def loss_difference(contest: Contest) -> float:
@@ -206,8 +214,10 @@ def loss_difference(contest: Contest) -> float:
     worst = 0.0
     for number, batch in enumerate(contest.batches[:AGREEING_STEPS]):
         tensors = contest.ours.tensors(batch, number)
-        restart_rows, candidates, log_expected = (tensors[place].asnumpy() for place in (0, 5, 6))
-        theirs = contest.theirs(_named(batch, candidates, log_expected, restart_rows))
+        restart_rows, candidates, log_expected, quantized = (
+            tensors[place].asnumpy() for place in (0, 5, 6, 8)
+        )
+        theirs = contest.theirs(_named(batch, candidates, log_expected, restart_rows, quantized))
         worst = max(worst, abs(contest.ours(batch, number) - theirs) / abs(theirs))
     return worst
 

@@ -101,7 +101,7 @@ class Quantizer(nn.Module):
         self.register_buffer("offsets", torch.arange(self.books) * self.size, persistent=False)
         self.register_buffer("owner", torch.arange(self.books).repeat_interleave(self.size), persistent=False)
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, tokens: Tensor, quantized_queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with torch.no_grad():
             parts = tokens.view(-1, self.books, self.sub_size).transpose(0, 1)
             books = self.codebooks.view(self.books, self.size, self.sub_size)
@@ -110,7 +110,8 @@ class Quantizer(nn.Module):
             rows = (nearest.t() + self.offsets).contiguous()
             quantized = F.embedding(rows, self.codebooks).view_as(tokens)
         error = (tokens - quantized).square().mean((1, 2))
-        return tokens + (quantized - tokens).detach(), rows, error
+        moved = (quantized - tokens) * quantized_queries.view(-1, 1, 1)
+        return tokens + moved.detach(), rows, error
 
     @torch.no_grad()
     def update(self, tokens: Tensor, rows: Tensor, weights: Tensor, restart_rows: Tensor) -> None:
@@ -178,11 +179,13 @@ class Matching(nn.Module):
         items = F.embedding(ids, self.tower["id_table"])
         return items if self.scorer is None else self.scorer.item_part(items)
 
-    def _parts(self, queries: Tensor) -> tuple[Tensor, Tensor | float, tuple[Tensor, Tensor] | None]:
+    def _parts(
+        self, queries: Tensor, quantized_queries: Tensor
+    ) -> tuple[Tensor, Tensor | float, tuple[Tensor, Tensor] | None]:
         if not self.sparcode:
             return queries, 0.0, None
         tokens = (queries @ self.tokenizer["project"]).view(-1, self.num_tokens, self.token_size)
-        quantized, rows, error = self.quantizer(tokens)
+        quantized, rows, error = self.quantizer(tokens, quantized_queries)
         lift = self.lift["weight"]
         part = quantized.flatten(1) @ lift.flatten(0, 1)  # the sum of the lifted tokens
         if self.scorer is not None:
@@ -193,7 +196,7 @@ class Matching(nn.Module):
         """Loss of a batch without padding, and what the codebooks follow."""
         items = F.embedding(batch["history"], self.tower["id_table"])
         queries = self.encoder["history"](items, batch["history"], batch["query_index"])
-        part, error, codes = self._parts(queries)
+        part, error, codes = self._parts(queries, batch["quantized_queries"])
         negatives = part @ self._items(batch["candidates"]).t()
         positives = batch["positives"]
         if self.full:  # the candidates are the catalogue: the positive is one of them
