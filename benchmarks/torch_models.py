@@ -161,6 +161,7 @@ class Matching(nn.Module):
             history = SasRec(model, shape.history_length)
         self.encoder = nn.ModuleDict({"history": history})
         self.tower = nn.ParameterDict({"id_table": torch.zeros(shape.num_items + 1, width)})
+        self.item_length = model.item_length
         self.commitment = model.quantizer.commitment_weight
         self.full = config.train.loss.negatives == "full"
         self.sparcode = model.name == "sparcode"
@@ -177,6 +178,8 @@ class Matching(nn.Module):
 
     def _items(self, ids: Tensor) -> Tensor:
         items = F.embedding(ids, self.tower["id_table"])
+        if self.item_length:
+            items = self.item_length * F.normalize(items, dim=-1)
         return items if self.scorer is None else self.scorer.item_part(items)
 
     def _parts(

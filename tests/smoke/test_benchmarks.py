@@ -58,10 +58,11 @@ def test_others_check_what_they_measure(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_training_step_takes_the_same_losses_as_in_pytorch(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("case", "encoder"), [("ml-1m", "dnn"), ("amazon-beauty", "sasrec")])
+def test_a_training_step_takes_the_same_losses_as_in_pytorch(case: str, encoder: str, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    report = run_small("bench_train_step", tmp_path, "--cases", "amazon-beauty")
-    assert [row["model"] for row in report["rows"]] == ["two_tower, sasrec", "sparcode, sasrec"]
+    report = run_small("bench_train_step", tmp_path, "--cases", case)
+    assert [row["model"] for row in report["rows"]] == [f"two_tower, {encoder}", f"sparcode, {encoder}"]
     assert all(row["loss_difference"] < 1e-4 for row in report["rows"])
     assert all(row["ours_samples_s"] > 0 and row["torch_samples_s"] > 0 for row in report["rows"])
 
