@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import shlex
 from collections.abc import Iterator
@@ -134,8 +135,12 @@ def _cell(name: str, value: Any) -> str:
 
 
 def draw(rows: list[dict[str, Any]], name: str, path: Path) -> None:
-    """NDCG@10 against size of the index and against search time; needs matplotlib."""
+    """NDCG@10 against size of the index and against search time; needs matplotlib.
+
+    Lines go through growing numbers of probes or lengths of lists.
+    """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -149,9 +154,12 @@ def draw(rows: list[dict[str, Any]], name: str, path: Path) -> None:
         panels, ("mb", "search_p50_ms"), ("index, MB", "search p50, ms"), strict=True
     ):
         for title, own in series.items():
-            own = sorted(own, key=lambda row: (row[key], row["probes"]))
+            own = sorted(own, key=lambda row: (row["probes"], row["top_l"] or math.inf))
             axes.plot([row[key] for row in own], [row["ndcg@10"] for row in own], marker="o", label=title)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(label)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("NDCG@10, test split")
