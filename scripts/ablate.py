@@ -1,7 +1,7 @@
 """What an index costs and gives: its size, search time and accuracy at many settings of a trained run.
 
-With ``--train CONFIG`` the trained ablations as well: tokens, codebooks and scorers, each trained from
-nothing with one thing changed.
+With ``--train CONFIG`` the trained ablations as well: tokens, codebooks, quantization, item length, scorers
+and negatives, each trained from nothing with one thing changed.
 """
 
 from __future__ import annotations

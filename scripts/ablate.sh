@@ -11,7 +11,7 @@ usage: bash scripts/ablate.sh RUN_DIR [--name NAME] [--train CONFIG] [--set KEY=
 
 Builds and evaluates the index of a trained sparcode run with 1 to 8 probes, three types of scores and lists of five
 lengths, and writes docs/results/NAME-ablation-index.json, a plot and a table of docs/ablation.md. --train also
-trains CONFIG once for every entry of TRAINED in scripts/ablate.py: tokens, codebooks, scorers.
+trains CONFIG once for every entry of TRAINED in scripts/ablate.py: tokens, codebooks, scorers, loss.
 Example: bash scripts/ablate.sh runs/ml-1m-sparcode --name ml-1m --train configs/ml-1m/sparcode_dnn.yaml
 TEXT
 }

@@ -157,7 +157,7 @@ class StepInputs:
         codewords: int,
         rows_per_query: int,
         user_arrays: Sequence[np.ndarray],
-        quantized_share: float = 1.0,
+        quantized_share: float,
     ) -> None:
         self._seed = seed
         self._sampler = sampler

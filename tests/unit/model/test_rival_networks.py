@@ -44,7 +44,7 @@ class Scores(nn.Cell):
 
     def construct(self, queries: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         items = self.network.stored_item_part(ids)
-        part = self.network.training_parts(queries, None)[0]
+        part = self.network.training_parts(queries, ops.ones_like(queries[:, 0]))[0]
         return (
             self.network.served_scores(queries, items),
             self.network.cross(part, items),

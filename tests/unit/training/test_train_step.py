@@ -239,6 +239,16 @@ def test_the_configured_share_of_queries_is_quantized() -> None:
         np.testing.assert_array_equal(whole[place], part[place])
 
 
+def test_a_step_leaves_the_tokens_of_the_other_queries_alone() -> None:
+    def first_loss(quantize: bool, share: float) -> float:
+        values = {"train.loss.negatives": "full", "train.quantized_share": share}
+        return float(next(make_bench(values, quantize=quantize).run(1))[1])
+
+    without, every = first_loss(False, 1.0), first_loss(True, 1.0)
+    assert first_loss(True, 1e-9) == pytest.approx(without, rel=1e-6)  # no query is drawn
+    assert abs(every - without) > 1e-5 * without
+
+
 def test_in_batch_negatives_of_the_own_share_alone() -> None:
     bench = make_bench(
         {"train.loss.negatives": "in_batch", "train.loss.gather_in_batch": False}, quantize=False
