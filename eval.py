@@ -13,8 +13,8 @@ def main(argv: list[str]) -> None:
 
     arguments = parse_eval(argv)
 
-    from sparcode.assembly import evaluate_run
     from sparcode.evaluation.report import render
+    from sparcode.pipeline.evaluate import evaluate_run
 
     print(render(evaluate_run(arguments)))
     if arguments.json_path is not None:

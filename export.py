@@ -13,7 +13,7 @@ def main(argv: list[str]) -> None:
 
     arguments = parse_export(argv)
 
-    from sparcode.assembly import export_run
+    from sparcode.pipeline.export import export_run
 
     verified = export_run(arguments)
     if verified is not None:

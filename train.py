@@ -13,7 +13,7 @@ def main(argv: list[str]) -> None:
 
     arguments = parse_train(argv)
 
-    from sparcode.assembly_training import train_run
+    from sparcode.pipeline.train import train_run
 
     train_run(arguments)
 

@@ -97,12 +97,12 @@ def measure(options: argparse.Namespace) -> None:
 
 def step_row(options: argparse.Namespace, world: Any, model: str, batch_size: int) -> dict[str, Any]:
     """Milliseconds of a training step, of its communication, and of making its batch."""
-    from sparcode.assembly import data_shape
-    from sparcode.assembly_training import step_inputs
     from sparcode.config.schema import Config
     from sparcode.data.batching import BatchOptions, Sharding, make_batches
     from sparcode.model.factory import build_network
     from sparcode.model.losses import LossWeights, TrainingLoss
+    from sparcode.pipeline.runs import data_shape
+    from sparcode.pipeline.train import step_inputs
     from sparcode.training.step import TrainStep, make_optimizer
 
     config = Config.model_validate({"model": {"name": model}, "train": {"batch_size": batch_size}})

@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from search_engines import Workload
 
-from sparcode import assembly
-from sparcode.assembly import Run
 from sparcode.config.loader import load_config
 from sparcode.errors import UsageError
 from sparcode.evaluation.queries import encode_queries
@@ -21,6 +19,9 @@ from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
 from sparcode.model.sparcode import SparCode
 from sparcode.model.two_tower import TwoTower
+from sparcode.pipeline import queries as pipeline_queries
+from sparcode.pipeline import runs
+from sparcode.pipeline.runs import Run
 
 FIDELITY_QUERIES = 100
 
@@ -51,10 +52,10 @@ def run_workload(run_dir: Path, two_tower_run: Path, count: int, k: int) -> tupl
         )
     scratch = tempfile.TemporaryDirectory(prefix="sparcode-")
     atexit.register(scratch.cleanup)  # the index is mapped from its parts
-    index = assembly.build_run_index(run, Path(scratch.name) / "parts").index
-    queries = assembly.queries_of(run.config, run.dataset, "test", count)
+    index = runs.build_run_index(run, Path(scratch.name) / "parts").index
+    queries = pipeline_queries.queries_of(run.config, run.dataset, "test", count)
     term_ids, weights, _ = encode_queries(CodeEncoder(run.network), queries.history, queries.user_rows, count)
-    others = assembly.queries_of(rival.config, rival.dataset, "test", count)
+    others = pipeline_queries.queries_of(rival.config, rival.dataset, "test", count)
     (vectors,) = encode_queries(VectorEncoder(rival.network), others.history, others.user_rows, count)
     scorer = ExhaustiveScorer(run.network, run.dataset.num_items, 1)
 
@@ -82,4 +83,4 @@ def run_workload(run_dir: Path, two_tower_run: Path, count: int, k: int) -> tupl
 def _open(run_dir: Path) -> Run:
     config = load_config(run_dir / "config.yaml")
     plain = config.index.model_copy(update={"packing": "none", "probes": 1})
-    return assembly.open_run(config.model_copy(update={"index": plain}), run_dir)
+    return runs.open_run(config.model_copy(update={"index": plain}), run_dir)

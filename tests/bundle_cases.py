@@ -13,7 +13,6 @@ from sparcode.training import runtime  # noqa: F401  isort: skip  - before MindS
 
 import numpy as np
 
-from sparcode.assembly_crosses import fit_crosses
 from sparcode.config.schema import Config
 from sparcode.data.dataset import Dataset
 from sparcode.data.interactions import Interactions
@@ -22,6 +21,7 @@ from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
+from sparcode.pipeline.crosses import fit_crosses
 from sparcode.serving.exporter import BundleReport, ExportRequest, export_bundle
 from sparcode.types import FeatureSpec
 

@@ -21,8 +21,7 @@ MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 400
 
 _BASE = {"errors", "types", "config"}
-_CORE = _BASE | {"data", "index", "model", "evaluation.metrics"}
-_PARTS = {"assembly_queries", "assembly_crosses", "assembly_index"}
+_CORE = _BASE | {"data", "index", "crosses", "model", "evaluation.metrics"}
 ALLOWED_ROOMS = {
     "": set(),
     "errors": set(),
@@ -32,16 +31,13 @@ ALLOWED_ROOMS = {
     "entry": {"errors"},
     "data": _BASE,
     "index": {"errors", "types"},
-    "model": _BASE,
+    "crosses": _BASE,
+    "model": _BASE | {"crosses"},
     "evaluation.metrics": _BASE,
     "training": _CORE | {"environment"},
     "serving": _CORE | {"environment"},
     "evaluation": _CORE | {"training", "serving"},
-    "assembly_queries": _CORE | {"evaluation"},
-    "assembly_crosses": _CORE | {"environment", "training", "evaluation", "assembly_queries"},
-    "assembly_index": _CORE | {"environment", "training", "evaluation", "assembly_queries"},
-    "assembly": _CORE | {"environment", "training", "serving", "evaluation", *_PARTS},
-    "assembly_training": _CORE | {"environment", "training", "evaluation", "assembly", *_PARTS},
+    "pipeline": _CORE | {"environment", "training", "serving", "evaluation"},
 }
 """What each room may import from the package, besides itself."""
 
@@ -286,7 +282,7 @@ PLANTED: list[tuple[Check, str, str]] = [
     (check_imports_go_one_way, "data.x", "from sparcode.model import layers"),
     (check_imports_go_one_way, "data.x", "def f():\n    import sparcode.training.loop"),
     (check_imports_go_one_way, "data.x", "from ..training import loop"),
-    (check_imports_go_one_way, "data.x", "from sparcode import assembly"),
+    (check_imports_go_one_way, "data.x", "from sparcode import pipeline"),
     (check_imports_go_one_way, "training.x", "from sparcode.evaluation.ann import search"),
     (check_imports_go_one_way, "training.x", "from sparcode.evaluation import ann"),
     (check_imports_go_one_way, "serving.x", "from sparcode.training.loop import fit"),
@@ -333,7 +329,7 @@ def test_the_checker_catches_a_planted_violation(check: Check, name: str, text: 
             "import numpy as np\nimport numba\nimport json\nfrom sparcode.errors import IndexFormatError",
         ),
         ("index.x", "np.load('f', allow_pickle=False)"),
-        ("assembly", "from sparcode.evaluation import ann\nimport sparcode.training.loop"),
+        ("pipeline.runs", "from sparcode.evaluation import ann\nimport sparcode.training.loop"),
         ("data.x", "def f():\n" + "    x = 1\n" * 59),
     ],
 )

@@ -20,8 +20,8 @@ import pytest
 import sparcode.environment  # noqa: F401  isort: skip  - before MindSpore
 from worker_cases import CASES, case_config, evaluate
 
-from sparcode import assembly_training
 from sparcode.config.arguments import TrainArguments
+from sparcode.pipeline import train as train_pipeline
 from sparcode.training import loop
 from sparcode.training.checkpoint import read_checkpoint
 
@@ -82,7 +82,7 @@ def start_job(directory: Path, argv: tuple[str, ...], port: int) -> subprocess.P
 
 def train_alone(directory: Path, case: str, *, resume: bool = False) -> None:
     config = case_config(directory, case)
-    assembly_training.train_run(TrainArguments(config, directory / case, resume))
+    train_pipeline.train_run(TrainArguments(config, directory / case, resume))
 
 
 def records(run_dir: Path) -> list[dict]:

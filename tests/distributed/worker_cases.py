@@ -16,11 +16,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers import ring_config  # isort: skip
-from sparcode import assembly, assembly_training
-from sparcode.assembly_index import index_parts
 from sparcode.config.arguments import EvalArguments, TrainArguments
 from sparcode.config.schema import Config
 from sparcode.entry import run_entry
+from sparcode.pipeline import runs
+from sparcode.pipeline import train as train_pipeline
+from sparcode.pipeline.evaluate import evaluate_run
+from sparcode.pipeline.index import index_parts
 from sparcode.training.loop import Trainer
 
 CASES: dict[str, dict[str, object]] = {
@@ -83,10 +85,10 @@ class NotingTrainer(Trainer):
 def evaluate(directory: Path, case: str, output: Path) -> int:
     """Evaluates a run into ``output``, builds its index once more and returns that one's checksum."""
     config = case_config(directory, case)
-    assembly.evaluate_run(EvalArguments(config, directory / case, "test", "index", output))
-    run = assembly.open_run(config, directory / case)
+    evaluate_run(EvalArguments(config, directory / case, "test", "index", output))
+    run = runs.open_run(config, directory / case)
     with index_parts(directory / case) as parts:
-        postings = assembly.build_run_index(run, parts).index.postings
+        postings = runs.build_run_index(run, parts).index.postings
         checksum = 0
         for array in (postings.indptr, postings.item_ids, postings.scores):
             checksum = zlib.crc32(array.tobytes(), checksum)
@@ -96,12 +98,12 @@ def evaluate(directory: Path, case: str, output: Path) -> int:
 
 def main(argv: list[str]) -> None:
     """Trains the cases."""
-    assembly_training.Trainer = NotingTrainer  # type: ignore[misc]
+    train_pipeline.Trainer = NotingTrainer  # type: ignore[misc]
     directory, *cases = [argument for argument in argv if not argument.startswith("--")]
     root = Path(directory)
     for case in cases:
         config = case_config(root, case)
-        assembly_training.train_run(TrainArguments(config, root / case, "--resume" in argv))
+        train_pipeline.train_run(TrainArguments(config, root / case, "--resume" in argv))
         if "--evaluate" in argv:
             checksum = evaluate(root, case, root / f"{case}_eval.json")
             (root / f"{case}_index_{os.environ['RANK_ID']}.txt").write_text(str(checksum))

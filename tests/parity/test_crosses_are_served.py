@@ -11,18 +11,19 @@ import pytest
 
 from bundle_cases import LONGER, NUM_ITEMS, Case, exported, external, tiny_dataset
 from helpers import ring_config
-from sparcode.assembly import evaluate_run, open_run
-from sparcode.assembly_crosses import CHOICE_FILE, fit_crosses
-from sparcode.assembly_training import train_run
 from sparcode.config.arguments import EvalArguments, TrainArguments
 from sparcode.config.schema import Config
+from sparcode.crosses import CrossTable
 from sparcode.data.histories import history_batch
 from sparcode.errors import ConfigError
 from sparcode.evaluation.queries import QuerySet, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
 from sparcode.evaluation.reranking import RerankingRanker, TokenCandidates
 from sparcode.model.block_scorer import ExhaustiveScorer
-from sparcode.model.crosses import CrossTable
+from sparcode.pipeline.crosses import CHOICE_FILE, fit_crosses
+from sparcode.pipeline.evaluate import evaluate_run
+from sparcode.pipeline.runs import open_run
+from sparcode.pipeline.train import train_run
 from sparcode.serving import Retriever
 
 RIDGE = Case(crosses="ridge", features=False)

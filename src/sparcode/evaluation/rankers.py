@@ -11,13 +11,13 @@ import numpy as np
 from mindspore import nn
 from numpy.typing import NDArray
 
+from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset
 from sparcode.evaluation.ann import VectorSearch, top_k_of_scores
 from sparcode.evaluation.queries import QuerySet, encode_queries
 from sparcode.index import InvertedIndex
 from sparcode.index.search.reranking import listed_scores
 from sparcode.model.block_scorer import ExhaustiveScorer, ItemPartTable
-from sparcode.model.crosses import CrossTable
 from sparcode.model.inference import CodeEncoder, VectorEncoder
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode

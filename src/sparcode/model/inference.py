@@ -5,8 +5,8 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
+from sparcode.crosses import CrossTable
 from sparcode.model.all_to_all import AllToAll
-from sparcode.model.crosses import CrossTable
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
 from sparcode.model.two_tower import TwoTower

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 import sparcode
 from sparcode.config import Config, dump_config
+from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset
 from sparcode.errors import BundleError, UsageError
 from sparcode.index import InvertedIndex, count_terms
 from sparcode.model.block_scorer import ItemPartTable
-from sparcode.model.crosses import CrossTable
 from sparcode.model.inference import (
     CodeEncoder,
     TokenItemScorer,

@@ -200,7 +200,7 @@ def test_infer_needs_of_the_training_code_only_the_choice_of_the_device(tmp_path
     )
     assert done.returncode == 0, done.stderr
     modules = done.stderr.split()
-    heavy = {"assembly", "data", "evaluation", "model", "training"}
+    heavy = {"pipeline", "data", "evaluation", "model", "training"}
     assert [name for name in modules if name.split(".")[1] in heavy] == [
         "sparcode.training",
         "sparcode.training.runtime",

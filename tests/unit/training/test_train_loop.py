@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from helpers import ring_config, tiny_config, tiny_dataset
-from sparcode import assembly, assembly_training
 from sparcode.config.arguments import TrainArguments
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchOptions, make_batches
 from sparcode.errors import CheckpointError, OutputError, TrainingError
 from sparcode.model.factory import build_network
+from sparcode.pipeline import runs
+from sparcode.pipeline import train as train_pipeline
 from sparcode.training import loop
 from sparcode.training.checkpoint import read_checkpoint
 from sparcode.training.loop import Trainer, TrainerParts
@@ -48,7 +49,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(config: Config, run_dir: Path, resume: bool = False) -> None:
-    assembly_training.train_run(TrainArguments(config, run_dir, resume))
+    train_pipeline.train_run(TrainArguments(config, run_dir, resume))
 
 
 def train_and_die(config: Config, run_dir: Path, after_steps: int, resume: bool = False) -> None:
@@ -169,7 +170,7 @@ def test_best_is_the_best_quantized_epoch_and_last_is_the_last(straight: Path) -
 
 
 def test_a_run_is_opened_with_the_weights_of_its_best_checkpoint(home: Path, straight: Path) -> None:
-    run = assembly.open_run(ring_config(home, SASREC), straight)
+    run = runs.open_run(ring_config(home, SASREC), straight)
     stored = parameters(straight, "best")
     for parameter in run.network.get_parameters():
         np.testing.assert_array_equal(parameter.asnumpy(), stored[parameter.name])
@@ -221,7 +222,7 @@ def test_resuming_on_other_data(home: Path, straight: Path, tmp_path: Path) -> N
     with pytest.raises(CheckpointError, match="trained on another data set"):
         train(ring_config(tmp_path, SASREC), tmp_path / "run", resume=True)
     with pytest.raises(CheckpointError, match="trained on another data set"):
-        assembly.open_run(ring_config(tmp_path, SASREC), tmp_path / "run")
+        runs.open_run(ring_config(tmp_path, SASREC), tmp_path / "run")
 
 
 # ---- the loop alone, on small models and with a scripted validation
@@ -230,13 +231,13 @@ def test_resuming_on_other_data(home: Path, straight: Path, tmp_path: Path) -> N
 def trainer(config: Config, run_dir: Path, values: list[float]) -> Trainer:
     """A trainer on the in-memory ring whose validations give these values, one after the other."""
     dataset = tiny_dataset(features=False)
-    network = build_network(config.model, assembly.data_shape(config, dataset))
+    network = build_network(config.model, runs.data_shape(config, dataset))
     batches = make_batches(dataset, BatchOptions(16, 6, 4, 0))
     scripted = iter(values)
     parts = TrainerParts(
         network,
         batches,
-        assembly_training.step_inputs(config, dataset, network, batches),
+        train_pipeline.step_inputs(config, dataset, network, batches),
         lambda quantized: {"ndcg@10": next(scripted)},
         lambda: np.repeat([0.0, 100.0, 200.0, 300.0], 3 * 4).reshape(4, 3, 4).astype(np.float32),
         dataset.fingerprint,

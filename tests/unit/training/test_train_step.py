@@ -12,7 +12,6 @@ import pytest
 from mindspore import Tensor
 
 from helpers import tiny_config, tiny_dataset
-from sparcode import assembly, assembly_training
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchOptions, BatchSource, Sharding, make_batches
 from sparcode.evaluation.queries import encode_queries
@@ -20,6 +19,8 @@ from sparcode.model.factory import build_network
 from sparcode.model.inference import CodeEncoder, TokenEncoder
 from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.sparcode import SparCode
+from sparcode.pipeline import runs
+from sparcode.pipeline import train as train_pipeline
 from sparcode.training.step import StepInputs, TrainStep, make_optimizer, set_learning_rate
 from sparcode.training.world import World
 
@@ -57,15 +58,15 @@ def make_bench(
     config = tiny_config(values)
     dataset = tiny_dataset(ordered=ordered, features=features)
     ms.set_seed(1)
-    network = build_network(config.model, assembly.data_shape(config, dataset))
+    network = build_network(config.model, runs.data_shape(config, dataset))
     batches = make_batches(dataset, BatchOptions(config.train.batch_size, 6, 6, 0))
     if quantize:
-        tokens = assembly_training.sample_tokens(config, dataset, network, batches, World())
+        tokens = train_pipeline.sample_tokens(config, dataset, network, batches, World())
         network.quantizer.fit(tokens, 0)
     optimizer = make_optimizer(network, config)
     step = TrainStep(_loss(config, network, batches, quantize), optimizer, config.train.gradient_clip)
     step.set_train(True)
-    return Bench(network, step, assembly_training.step_inputs(config, dataset, network, batches), batches)
+    return Bench(network, step, train_pipeline.step_inputs(config, dataset, network, batches), batches)
 
 
 def _loss(config: Config, network: Any, batches: BatchSource, quantize: bool) -> TrainingLoss:
@@ -334,9 +335,9 @@ def test_every_model_learns_the_ring(model: str, encoder: str) -> None:
 def test_encoded_training_histories_are_what_the_codebooks_are_fitted_on() -> None:
     config, dataset = tiny_config(), tiny_dataset()
     ms.set_seed(1)
-    network = build_network(config.model, assembly.data_shape(config, dataset))
+    network = build_network(config.model, runs.data_shape(config, dataset))
     batches = make_batches(dataset, BatchOptions(16, 6, 4, 0))
-    tokens = assembly_training.sample_tokens(config, dataset, network, batches, World())
+    tokens = train_pipeline.sample_tokens(config, dataset, network, batches, World())
     assert isinstance(network, SparCode)
     histories = sum(int(batch.history.any(1).sum()) for batch in batches.epoch(0))
     assert tokens.shape == (histories, 3, 4)

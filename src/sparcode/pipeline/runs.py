@@ -1,8 +1,4 @@
-"""Composition root: configuration -> data, network, index, evaluation, bundle.
-
-This module and its siblings, ``assembly_training`` and ``assembly_index``, are the only ones that know every
-room. Nothing here is an algorithm; look into the rooms for those.
-"""
+"""Composition of a trained run: configuration and run directory -> data, network, crosses, index, ranker."""
 
 from __future__ import annotations
 
@@ -14,16 +10,11 @@ from typing import Any
 # sets MindSpore's environment variables: before anything that imports MindSpore
 from sparcode.training import runtime  # isort: skip
 
-from sparcode.assembly_crosses import TrainedModel, cross_baseline, cross_summary, run_crosses
-from sparcode.assembly_index import build_network_index, index_parts, index_summary
-from sparcode.assembly_queries import queries_of, query_length
-from sparcode.config.arguments import EvalArguments, ExportArguments
 from sparcode.config.loader import config_differences
 from sparcode.config.schema import Config
+from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset, prepare_dataset
-from sparcode.data.leaks import find_leaks
 from sparcode.errors import CheckpointError, ConfigError
-from sparcode.evaluation import report as reports
 from sparcode.evaluation.ann import ExactSearch, HnswSearch, IvfSearch
 from sparcode.evaluation.rankers import (
     ExhaustiveRanker,
@@ -35,10 +26,11 @@ from sparcode.evaluation.rankers import (
 )
 from sparcode.evaluation.reranking import RerankingRanker, TokenCandidates, VectorCandidates
 from sparcode.index import BuildResult
-from sparcode.model.crosses import CrossTable
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
+from sparcode.pipeline.crosses import TrainedModel, cross_baseline, run_crosses
+from sparcode.pipeline.index import build_network_index
 from sparcode.training.checkpoint import load_into, read_checkpoint
 from sparcode.training.world import World
 
@@ -180,89 +172,3 @@ def make_ranker(run: Run, retriever: str, parts: Path) -> tuple[Ranker, BuildRes
             return search, None
         return RerankingRanker(search, VectorCandidates(vectors), section.rerank), None
     return ExhaustiveRanker(network, num_items, crosses=run.crosses), None
-
-
-def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
-    """Evaluate a run and write ``--json``; the report is documented in docs/evaluation_protocol.md.
-
-    Several workers build the index and rank together; the first one alone measures the rest and writes.
-    """
-    with index_parts(arguments.run_dir) as parts:
-        return _evaluate_run(arguments, parts)
-
-
-def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
-    config = arguments.config
-    if arguments.json_path is not None:
-        reports.check_json_path(arguments.json_path)
-    run = open_run(config, arguments.run_dir)
-    queries = queries_of(config, run.dataset, arguments.split, query_length(config, run.crosses))
-    leaks = find_leaks(run.dataset, arguments.split)
-    if leaks.text():
-        _LOG.warning("data set %s leaks: %s", run.dataset.name, leaks.text())
-    ks, seen = config.eval.ks, config.eval.exclude_seen
-    ranker, built = make_ranker(run, arguments.retriever, parts)
-    _LOG.info("ranking %d queries by %s", len(queries), arguments.retriever)
-    baseline = arguments.retriever if arguments.retriever in ("popularity", "crosses") else None
-    report: dict[str, Any] = {
-        "dataset": run.dataset.name,
-        "model": baseline or config.model.name,
-        "encoder": "none" if baseline else config.model.encoder.name,
-        "retriever": arguments.retriever,
-        "rerank": config.eval.rerank,
-        "split": arguments.split,
-        "seed": config.seed,
-        "num_queries": len(queries),
-        "num_items": run.dataset.num_items,
-        "first_items": config.eval.first_items,
-        "crosses": None if run.crosses is None else cross_summary(config, run.crosses),
-        "leaks": {"in_history": leaks.in_history, "in_features": leaks.in_features},
-        "metrics": reports.relevance(ranker, queries, ks, seen, run.world),
-        "fidelity": {},
-        "index": {},
-        "latency_ms": {},
-    }
-    if not run.world.first:
-        run.world.leave()
-        return report
-    first = ranker.first if isinstance(ranker, RerankingRanker) else ranker
-    if built is not None and isinstance(first, IndexRanker):
-        report["index"] = index_summary(built)
-        report["index"]["redirected_terms"] = first.redirected_share(queries)
-        if config.eval.fidelity_queries:
-            quantize = not config.eval.rerank
-            exact = ExhaustiveRanker(run.network, run.dataset.num_items, quantize, run.crosses)
-            sample = queries.take(config.eval.fidelity_queries)
-            report["fidelity"] = reports.fidelity(
-                ranker, exact, sample, max(ks), seen, config.model.signed_scores
-            )
-    if config.eval.latency_queries:
-        sample = queries.take(config.eval.latency_queries)
-        report["latency_ms"] = reports.latency(ranker, sample, max(ks), seen, config.eval.threads)
-    if arguments.json_path is not None:
-        reports.write_json(arguments.json_path, report)
-    run.world.leave()
-    return report
-
-
-def export_run(arguments: ExportArguments) -> Any:
-    """Export a run as a deployment bundle, verified by reloading it.
-
-    Returns:
-        What was verified; None in workers other than the first, which help to build the index and write
-        nothing.
-    """
-    from sparcode.serving.exporter import ExportRequest, export_bundle
-
-    run = open_run(arguments.config, arguments.run_dir)
-    network = run.network
-    has_codes = isinstance(network, SparCode)
-    codebooks = network.term_codebooks() if has_codes else None
-    with index_parts(arguments.run_dir) as parts:
-        index = build_run_index(run, parts).index if has_codes else None
-        request = ExportRequest(
-            network, run.dataset, run.config, index, codebooks, arguments.output, run.crosses
-        )
-        verified = export_bundle(request) if run.world.first else None
-        run.world.leave()
-        return verified

@@ -10,9 +10,6 @@ from sparcode.training import runtime  # isort: skip
 import numpy as np
 from numpy.typing import NDArray
 
-from sparcode.assembly import data_shape, load_data_together, load_trained
-from sparcode.assembly_crosses import TrainedModel, run_crosses
-from sparcode.assembly_queries import batch_options, user_feature_names, validation_queries
 from sparcode.config.arguments import TrainArguments
 from sparcode.config.loader import config_differences, dump_config
 from sparcode.config.schema import Config
@@ -27,6 +24,9 @@ from sparcode.model.factory import build_network
 from sparcode.model.inference import TokenEncoder
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
+from sparcode.pipeline.crosses import TrainedModel, run_crosses
+from sparcode.pipeline.queries import batch_options, user_feature_names, validation_queries
+from sparcode.pipeline.runs import data_shape, load_data_together, load_trained
 from sparcode.training.callbacks import prepare_run_directory
 from sparcode.training.checkpoint import read_checkpoint
 from sparcode.training.loop import Trainer, TrainerParts

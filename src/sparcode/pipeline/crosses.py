@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from sparcode.assembly_queries import validation_queries
 from sparcode.config.schema import Config
+from sparcode.crosses import CrossTable, FollowingOptions, following_weights, ridge_weights
 from sparcode.data.dataset import Dataset
 from sparcode.errors import ConfigError
 from sparcode.evaluation.ann import top_k_of_scores
@@ -22,8 +22,8 @@ from sparcode.evaluation.metrics import ranking_metrics
 from sparcode.evaluation.queries import QuerySet
 from sparcode.evaluation.rankers import SCORE_BATCH, CrossRanker
 from sparcode.model.block_scorer import ExhaustiveScorer
-from sparcode.model.crosses import CrossTable, FollowingOptions, following_weights, ridge_weights
 from sparcode.model.matching import MatchingNetwork
+from sparcode.pipeline.queries import validation_queries
 from sparcode.training.world import World
 
 CHOICE_FILE = "crosses.json"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from sparcode.crosses import CrossTable, FollowingOptions, following_weights, ridge_weights
+from sparcode.crosses.fitting import MAX_RIDGE_ITEMS
 from sparcode.errors import ConfigError
-from sparcode.model.crosses import CrossTable, FollowingOptions, following_weights, ridge_weights
-from sparcode.model.crosses.fitting import MAX_RIDGE_ITEMS
 
 NUM_ITEMS = 9
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sparcode.config.schema import Config
+from sparcode.crosses import CrossTable
 from sparcode.data.batching import BatchOptions
 from sparcode.data.dataset import Dataset
 from sparcode.evaluation.queries import QuerySet, query_set
-from sparcode.model.crosses import CrossTable
 
 VALIDATION_STREAM = 11
 """Seed of the sample of validation users, the same for every run so that runs compare."""

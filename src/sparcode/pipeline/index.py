@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparcode.assembly_queries import batch_options, user_feature_names
 from sparcode.config.schema import Config
+from sparcode.crosses import CrossTable
 from sparcode.data.batching import make_batches
 from sparcode.data.dataset import Dataset
 from sparcode.errors import ConfigError
@@ -27,9 +27,9 @@ from sparcode.index import (
     count_terms,
 )
 from sparcode.model.block_scorer import NetworkBlockScorer
-from sparcode.model.crosses import CrossTable
 from sparcode.model.inference import CodeEncoder
 from sparcode.model.sparcode import SparCode
+from sparcode.pipeline.queries import batch_options, user_feature_names
 from sparcode.training.progress import counting_progress
 from sparcode.training.world import World
 

@@ -1,6 +1,6 @@
 """Crosses: every item of a history is a term of its own, with a posting list of weights for candidates."""
 
-from sparcode.model.crosses.fitting import FollowingOptions, following_weights, ridge_weights
-from sparcode.model.crosses.table import CrossTable
+from sparcode.crosses.fitting import FollowingOptions, following_weights, ridge_weights
+from sparcode.crosses.table import CrossTable
 
 __all__ = ["CrossTable", "FollowingOptions", "following_weights", "ridge_weights"]

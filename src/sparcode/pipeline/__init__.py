@@ -1,0 +1,1 @@
+"""Composition: configuration -> objects; one file for each command. No algorithm lives here."""

@@ -1,0 +1,82 @@
+"""Composition of evaluation: a trained run -> rankings, metrics, the report."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from sparcode.config.arguments import EvalArguments
+from sparcode.data.leaks import find_leaks
+from sparcode.evaluation import report as reports
+from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
+from sparcode.evaluation.reranking import RerankingRanker
+from sparcode.pipeline.crosses import cross_summary
+from sparcode.pipeline.index import index_parts, index_summary
+from sparcode.pipeline.queries import queries_of, query_length
+from sparcode.pipeline.runs import make_ranker, open_run
+
+_LOG = logging.getLogger(__name__)
+
+
+def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
+    """Evaluate a run and write ``--json``; the report is documented in docs/evaluation_protocol.md.
+
+    Several workers build the index and rank together; the first one alone measures the rest and writes.
+    """
+    with index_parts(arguments.run_dir) as parts:
+        return _evaluate_run(arguments, parts)
+
+
+def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
+    config = arguments.config
+    if arguments.json_path is not None:
+        reports.check_json_path(arguments.json_path)
+    run = open_run(config, arguments.run_dir)
+    queries = queries_of(config, run.dataset, arguments.split, query_length(config, run.crosses))
+    leaks = find_leaks(run.dataset, arguments.split)
+    if leaks.text():
+        _LOG.warning("data set %s leaks: %s", run.dataset.name, leaks.text())
+    ks, seen = config.eval.ks, config.eval.exclude_seen
+    ranker, built = make_ranker(run, arguments.retriever, parts)
+    _LOG.info("ranking %d queries by %s", len(queries), arguments.retriever)
+    baseline = arguments.retriever if arguments.retriever in ("popularity", "crosses") else None
+    report: dict[str, Any] = {
+        "dataset": run.dataset.name,
+        "model": baseline or config.model.name,
+        "encoder": "none" if baseline else config.model.encoder.name,
+        "retriever": arguments.retriever,
+        "rerank": config.eval.rerank,
+        "split": arguments.split,
+        "seed": config.seed,
+        "num_queries": len(queries),
+        "num_items": run.dataset.num_items,
+        "first_items": config.eval.first_items,
+        "crosses": None if run.crosses is None else cross_summary(config, run.crosses),
+        "leaks": {"in_history": leaks.in_history, "in_features": leaks.in_features},
+        "metrics": reports.relevance(ranker, queries, ks, seen, run.world),
+        "fidelity": {},
+        "index": {},
+        "latency_ms": {},
+    }
+    if not run.world.first:
+        run.world.leave()
+        return report
+    first = ranker.first if isinstance(ranker, RerankingRanker) else ranker
+    if built is not None and isinstance(first, IndexRanker):
+        report["index"] = index_summary(built)
+        report["index"]["redirected_terms"] = first.redirected_share(queries)
+        if config.eval.fidelity_queries:
+            quantize = not config.eval.rerank
+            exact = ExhaustiveRanker(run.network, run.dataset.num_items, quantize, run.crosses)
+            sample = queries.take(config.eval.fidelity_queries)
+            report["fidelity"] = reports.fidelity(
+                ranker, exact, sample, max(ks), seen, config.model.signed_scores
+            )
+    if config.eval.latency_queries:
+        sample = queries.take(config.eval.latency_queries)
+        report["latency_ms"] = reports.latency(ranker, sample, max(ks), seen, config.eval.threads)
+    if arguments.json_path is not None:
+        reports.write_json(arguments.json_path, report)
+    run.world.leave()
+    return report
