@@ -103,7 +103,7 @@ def subspace(width: int, size: int) -> NDArray[np.float32]:
 
     Tokenizer and lift both start from it, so that the dot product of an untrained model already compares
     query and item in one space, as that of a two-tower model does: A^T (A q) . v. Without it the first
-    epochs go into finding such a space (docs/decisions/0001-initialisation.md).
+    epochs go into finding such a space (docs/decisions/history.md, 0001).
     """
     tall = max(width, size), min(width, size)
     basis = np.linalg.qr(np.random.default_rng(0x5C0DE).normal(size=tall))[0]
