@@ -20,17 +20,18 @@ SOURCE = ROOT / "src"
 MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 400
 
-_BASE = {"errors", "types", "config"}
+_BASE = {"errors", "types", "files", "config"}
 _CORE = _BASE | {"data", "index", "crosses", "model", "evaluation.metrics"}
 ALLOWED_ROOMS = {
     "": set(),
     "errors": set(),
     "types": {"errors"},
     "environment": set(),
-    "config": {"errors", "types"},
+    "files": {"errors"},
+    "config": {"errors", "types", "files"},
     "entry": {"errors"},
     "data": _BASE,
-    "index": {"errors", "types"},
+    "index": {"errors", "types", "files"},
     "crosses": _BASE,
     "model": _BASE | {"crosses"},
     "evaluation.metrics": _BASE,
@@ -44,6 +45,7 @@ ALLOWED_ROOMS = {
 WITHOUT_MINDSPORE = {
     "errors",
     "types",
+    "files",
     "environment",
     "config",
     "entry",

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sparcode.errors import OutputError
 from sparcode.evaluation.metrics import index_recall_at_k, ranking_metrics
 from sparcode.evaluation.queries import QuerySet
 from sparcode.evaluation.rankers import Ranker
@@ -122,40 +117,3 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def check_json_path(path: Path) -> None:
-    """Find out before the work that ``write_json`` will not be able to write.
-
-    Raises:
-        OutputError: the directory cannot be created or written, or the path is a directory.
-    """
-    probe = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not path.exists() or path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
-    except OSError as error:
-        raise OutputError("the file cannot be written", where=path, received=error.strerror) from error
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON file atomically; a device such as /dev/stdout is written to, not replaced.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    text = json.dumps(value, indent=2) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        if path.exists() and not path.is_file():
-            path.write_text(text, encoding="utf-8")
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError("the file cannot be written", where=path, received=error.strerror) from error

@@ -11,6 +11,7 @@ from sparcode.data.leaks import find_leaks
 from sparcode.evaluation import report as reports
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
 from sparcode.evaluation.reranking import RerankingRanker
+from sparcode.files import check_writable, write_json
 from sparcode.pipeline.crosses import cross_summary
 from sparcode.pipeline.index import index_parts, index_summary
 from sparcode.pipeline.queries import queries_of, query_length
@@ -31,7 +32,7 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
 def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
     config = arguments.config
     if arguments.json_path is not None:
-        reports.check_json_path(arguments.json_path)
+        check_writable(arguments.json_path)
     run = open_run(config, arguments.run_dir)
     queries = queries_of(config, run.dataset, arguments.split, query_length(config, run.crosses))
     leaks = find_leaks(run.dataset, arguments.split)
@@ -77,6 +78,6 @@ def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
         sample = queries.take(config.eval.latency_queries)
         report["latency_ms"] = reports.latency(ranker, sample, max(ks), seen, config.eval.threads)
     if arguments.json_path is not None:
-        reports.write_json(arguments.json_path, report)
+        write_json(arguments.json_path, report)
     run.world.leave()
     return report

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sparcode.config.arguments import TrainArguments
 from sparcode.config.loader import config_differences, dump_config
+from sparcode.config.run import RUN_CONFIG_NAME
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchSource, make_batches
 from sparcode.data.dataset import Dataset
@@ -20,6 +21,7 @@ from sparcode.errors import CheckpointError, ConfigError, OutputError
 from sparcode.evaluation.queries import encode_queries
 from sparcode.evaluation.rankers import ExhaustiveRanker
 from sparcode.evaluation.report import relevance
+from sparcode.files import write_text
 from sparcode.model.factory import build_network
 from sparcode.model.inference import TokenEncoder
 from sparcode.model.matching import MatchingNetwork
@@ -70,7 +72,7 @@ def train_run(arguments: TrainArguments) -> None:
         world,
     )
     if world.first and not arguments.resume:
-        (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        write_text(run_dir / RUN_CONFIG_NAME, dump_config(config))
     state = Trainer(config, parts, run_dir).fit(arguments.resume)
     if config.crosses.kind != "none":
         best = run_dir / "checkpoints" / "best.ckpt"

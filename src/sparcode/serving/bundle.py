@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import BundleError, IndexFormatError
+from sparcode.files import file_sha256
 from sparcode.index import InvertedIndex, ItemAttributes, LiveIndex
 from sparcode.serving.manifest import (
     ATTRIBUTES_DIRECTORY,
@@ -126,16 +126,12 @@ def _with_live_index(bundle: Bundle) -> Bundle:
 
 
 def file_entry(path: Path) -> FileEntry:
-    """Size and SHA-256 of a file, read in blocks of 1 MiB.
+    """Size and SHA-256 of a file.
 
     Raises:
         OSError: as the operating system reports it.
     """
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
-    return FileEntry(path.stat().st_size, digest.hexdigest())
+    return FileEntry(path.stat().st_size, file_sha256(path))
 
 
 def _check_files(directory: Path, manifest: Manifest, verify: bool) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparcode.errors import BundleError
+from sparcode.files import replacing_directory
 from sparcode.serving.bundle import open_bundle
-from sparcode.serving.directory import replacing_directory
 from sparcode.serving.manifest import Manifest, is_bundle
 from sparcode.serving.verification import Verification, verify_bundle
 from sparcode.serving.writer import ExportRequest, check_request, write_parts
@@ -65,7 +65,7 @@ def export_bundle(request: ExportRequest) -> BundleReport:
     started = time.perf_counter()
     check_request(request)
     request.network.set_train(False)
-    with replacing_directory(request.output, is_bundle) as partial:
+    with replacing_directory(request.output, is_bundle, "bundle") as partial:
         manifest = write_parts(partial, request)
         _log.info("bundle written, reloading it for comparison with the live model")
         verification = _verified(partial, request)

@@ -5,7 +5,6 @@ Byte-level description: docs/bundle_format.md.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sparcode.errors import BundleError
+from sparcode.files import text_sha256, write_json
 from sparcode.types import FeatureSpec
 
 FORMAT_NAME = "sparcode-bundle"
@@ -145,12 +145,11 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Write ``manifest.json``.
 
     Raises:
-        OSError: as the operating system reports it.
+        OutputError: it cannot be written.
     """
     content = {"format": FORMAT_NAME, "version": FORMAT_VERSION, **asdict(manifest)}
     document = {**content, "checksum": _checksum(content)}
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    (directory / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
+    write_json(directory / MANIFEST_NAME, document)
 
 
 def is_bundle(directory: Path) -> bool:
@@ -215,7 +214,7 @@ def _read_document(path: Path) -> dict[str, Any]:
 def _checksum(content: Mapping[str, Any]) -> str:
     """SHA-256 of the manifest without its checksum, as compact JSON with sorted keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text_sha256(text)
 
 
 def _parse(content: dict[str, Any]) -> Manifest:

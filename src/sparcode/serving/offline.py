@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +13,8 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from sparcode.errors import DataError, OutputError, UsageError
+from sparcode.errors import DataError, UsageError
+from sparcode.files import replacing_file
 from sparcode.index.filters import Predicate
 from sparcode.serving.features import external_id
 from sparcode.serving.queries import Query, UnknownCounts
@@ -89,19 +89,8 @@ def recommend_file(
     report = OfflineReport()
     if output_path.exists() and input_path.exists() and output_path.samefile(input_path):
         raise UsageError("output is the input", where=output_path)
-    partial = output_path.with_name(f".{output_path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as stream:
-            _answer_all(retriever, input_path, stream, options, report)
-        os.replace(partial, output_path)
-    except OSError as error:
-        raise OutputError(
-            f"recommendations cannot be written ({error.strerror or error})",
-            where=output_path,
-            remedy="free space or choose another output",
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing_file(output_path) as stream:
+        _answer_all(retriever, input_path, stream, options, report)
     report.unknown.warn(input_path)
     report.seconds = time.perf_counter() - started
     return report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import tempfile
@@ -22,6 +21,7 @@ from sparcode.config import Config, dump_config
 from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset
 from sparcode.errors import BundleError, UsageError
+from sparcode.files import write_json, write_text
 from sparcode.index import InvertedIndex, count_terms
 from sparcode.model.block_scorer import ItemPartTable
 from sparcode.model.inference import (
@@ -249,13 +249,13 @@ def _feature_tensor(owner: str, spec: FeatureSpec) -> TensorSpec:
 
 def _write_ids(directory: Path, request: ExportRequest) -> None:
     dataset = request.dataset
-    _write_json(directory / names.ITEMS_FILE, dataset.item_ids)
+    write_json(directory / names.ITEMS_FILE, dataset.item_ids, indent=None)
     vocabularies: dict[str, dict[str, list[str]]] = {
         "user": {s.name: dataset.user_vocab[s.name] for s in request.user_features if s.kind != "dense"},
         "item": {s.name: dataset.item_vocab[s.name] for s in request.item_features if s.kind != "dense"},
     }
-    _write_json(directory / names.FEATURES_FILE, vocabularies)
-    (directory / names.CONFIG_FILE).write_text(dump_config(request.config), encoding="utf-8")
+    write_json(directory / names.FEATURES_FILE, vocabularies, indent=None)
+    write_text(directory / names.CONFIG_FILE, dump_config(request.config))
 
 
 def _write_arrays(directory: Path, request: ExportRequest) -> None:
@@ -282,10 +282,6 @@ def _write_attributes(directory: Path, dataset: Dataset) -> None:
     attributes = attributes_of_features(dataset.item_features, dataset.item_arrays, dataset.item_vocab)
     if attributes is not None:
         attributes.save(directory / names.ATTRIBUTES_DIRECTORY)
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _export_graph(cell: nn.Cell, spec: GraphSpec, directory: Path) -> None:

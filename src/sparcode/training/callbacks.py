@@ -17,6 +17,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from sparcode.errors import OutputError
+from sparcode.files import write_text
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class MetricsLog:
     def __init__(self, path: Path, epoch: int) -> None:
         self._path = path
         kept = _lines_until(path, epoch) if path.is_file() and epoch > 0 else []
-        _write_atomically(path, "".join(line + "\n" for line in kept))
+        write_text(path, "".join(line + "\n" for line in kept))
 
     def append(self, record: dict[str, Any]) -> None:
         with self._path.open("a", encoding="utf-8") as file:
@@ -202,12 +203,6 @@ def _lines_until(path: Path, epoch: int) -> list[str]:
         if known:
             kept.append(line)
     return kept
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _flat(record: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:

@@ -112,7 +112,7 @@ def test_a_full_disk_leaves_the_old_data_set_and_nothing_half_written(config, di
 
 def test_a_parent_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot write the data set"):
+    with pytest.raises(OutputError, match="cannot be written"):
         preprocess(DataConfig(synthetic=SMALL, dataset_dir=str(tmp_path / "file" / "out")))
 
 

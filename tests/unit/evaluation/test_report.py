@@ -9,7 +9,8 @@ import pytest
 
 from sparcode.errors import OutputError
 from sparcode.evaluation.queries import QuerySet
-from sparcode.evaluation.report import check_json_path, fidelity, latency, relevance, render
+from sparcode.evaluation.report import fidelity, latency, relevance, render
+from sparcode.files import check_writable
 from sparcode.training.world import World
 from sparcode.types import SearchResult
 
@@ -137,8 +138,8 @@ def test_json_path_is_checked_before_the_work(tmp_path):
     file = tmp_path / "file"
     file.write_text("x")
     with pytest.raises(OutputError, match="file"):
-        check_json_path(file / "below" / "report.json")
+        check_writable(file / "below" / "report.json")
     with pytest.raises(OutputError, match="cannot be written"):
-        check_json_path(tmp_path)
-    check_json_path(tmp_path / "new" / "report.json")
+        check_writable(tmp_path)
+    check_writable(tmp_path / "new" / "report.json")
     assert list((tmp_path / "new").iterdir()) == []

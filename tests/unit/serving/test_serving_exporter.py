@@ -144,11 +144,11 @@ def test_packing_does_not_hide_an_index_of_an_older_model(tmp_path: Path, encodi
 def test_ids_that_do_not_lead_back_to_the_items_are_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write_reversed(path: Path, value: Any) -> None:
-        original(path, value[::-1] if path.name == "items.json" else value)
+    def write_reversed(path: Path, value: Any, **options: Any) -> None:
+        original(path, value[::-1] if path.name == "items.json" else value, **options)
 
-    original = writer._write_json
-    monkeypatch.setattr(writer, "_write_json", write_reversed)
+    original = writer.write_json
+    monkeypatch.setattr(writer, "write_json", write_reversed)
     with pytest.raises(BundleError, match="differs from the live model in"):
         export_bundle(with_output(exported(Case()).request, tmp_path / "bundle"))
 

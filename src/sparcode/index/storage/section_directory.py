@@ -20,6 +20,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from sparcode.errors import IndexFormatError, OutputError
+from sparcode.files import sync_directory, text_sha256
 from sparcode.index.storage.sections import (
     FORMAT_VERSION,
     SectionHeader,
@@ -186,7 +187,7 @@ def _manifest(
 def _checksum(content: Mapping[str, Any]) -> str:
     """SHA-256 of the manifest without its checksum, as compact JSON with sorted keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text_sha256(text)
 
 
 def _check_manifest(manifest: dict[str, Any], path: Path, kind: DirectoryFormat) -> None:
@@ -213,19 +214,11 @@ def _store_manifest(directory: Path, manifest: Mapping[str, Any], written: list[
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-    _sync_directory(directory)  # the sections' names must be on disk before the manifest that relies on them
+    sync_directory(directory)  # the sections' names must be on disk before the manifest that relies on them
     os.replace(temporary, directory / MANIFEST_NAME)
     written.clear()  # from here on the new contents are the contents
     with contextlib.suppress(OSError):
-        _sync_directory(directory)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_directory(directory)
 
 
 def _remove(paths: Iterable[Path]) -> None:
