@@ -20,7 +20,7 @@ SOURCE = ROOT / "src"
 MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 400
 
-_BASE = {"errors", "types", "files", "config"}
+_BASE = {"errors", "types", "files", "progress", "config"}
 _CORE = _BASE | {"data", "index", "crosses", "model", "evaluation.metrics"}
 ALLOWED_ROOMS = {
     "": set(),
@@ -28,6 +28,7 @@ ALLOWED_ROOMS = {
     "types": {"errors"},
     "environment": set(),
     "files": {"errors"},
+    "progress": set(),
     "config": {"errors", "types", "files"},
     "entry": {"errors"},
     "data": _BASE,
@@ -46,6 +47,7 @@ WITHOUT_MINDSPORE = {
     "errors",
     "types",
     "files",
+    "progress",
     "environment",
     "config",
     "entry",

@@ -30,7 +30,7 @@ from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.inference import CodeEncoder
 from sparcode.model.sparcode import SparCode
 from sparcode.pipeline.queries import batch_options, user_feature_names
-from sparcode.training.progress import counting_progress
+from sparcode.progress import Progress
 from sparcode.training.world import World
 
 OBSERVED_QUERIES = 100_000
@@ -71,10 +71,10 @@ def build_network_index(
         counts = _observed_counts(network, config, dataset, num_terms, world)
     share = BuildShare(world.rank, world.size, lambda number: int(world.gather_sizes(number).sum()))
     scorer = NetworkBlockScorer(network, dataset.num_items)
-    with counting_progress("index: pairs", "pairs") as progress:
+    with Progress("index:", "pairs", resumed=True) as progress:
 
         def advance(done: int, total: int) -> None:
-            progress(done * scorer.num_items, total * scorer.num_items)
+            progress.update(done * scorer.num_items, total * scorer.num_items)
 
         while True:
             built = build_index(scorer, codebooks, options, advance, counts, parts, share)

@@ -20,7 +20,7 @@ from sparcode.errors import CheckpointError, TrainingError
 from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
-from sparcode.training.callbacks import CodebookMonitor, EpochRecords, Progress
+from sparcode.training.callbacks import CodebookMonitor, EpochProgress, EpochRecords
 from sparcode.training.checkpoint import CheckpointMeta, load_into, read_checkpoint, save_checkpoint
 from sparcode.training.schedule import learning_rate_at
 from sparcode.training.step import StepInputs, TrainStep, make_optimizer, set_learning_rate
@@ -188,7 +188,7 @@ class Trainer:
         track = self._has_codes and state.quantized
         monitor = self._codebook_monitor()
         title = f"epoch {state.epoch + 1}/{config.train.epochs}"
-        progress = Progress(title, batches.steps_per_epoch, self._total_steps, state.step)
+        progress = EpochProgress(title, batches.steps_per_epoch, self._total_steps, state.step)
         sums, samples = np.zeros(3), 0
         for batch in batches.epoch(state.epoch):
             set_learning_rate(self._optimizer, learning_rate_at(config.train, state.step, self._total_steps))

@@ -55,13 +55,13 @@ def train(config: Config, run_dir: Path, resume: bool = False) -> None:
 def train_and_die(config: Config, run_dir: Path, after_steps: int, resume: bool = False) -> None:
     """Train until the process is killed in the middle of an epoch."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "Progress", _killer(after_steps))
+        patch.setattr(loop, "EpochProgress", _killer(after_steps))
         with pytest.raises(Killed):
             train(config, run_dir, resume)
 
 
 def _killer(after_steps: int) -> type:
-    class DyingProgress(loop.Progress):
+    class DyingProgress(loop.EpochProgress):
         def __init__(self, title: str, steps: int, total: int, done: int) -> None:
             super().__init__(title, steps, total, done)
             self.steps_done = done
