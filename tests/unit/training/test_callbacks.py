@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sparcode.errors import OutputError
-from sparcode.training import callbacks
 from sparcode.training.callbacks import (
     CodebookMonitor,
     EpochProgress,
@@ -60,7 +60,7 @@ def test_tensorboard_leaves_events_with_nested_names(tmp_path: Path, monkeypatch
 
 def test_progress_in_a_log_is_plain_lines_with_rate_and_eta(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     stream = io.StringIO()
     progress = EpochProgress("epoch 1/2", steps=4, total=8, done=0, stream=stream)
     for _ in range(3):
