@@ -1,21 +1,22 @@
-"""The keys of the configuration as a table: for messages, ``--help`` and the file of defaults."""
+"""The keys of the configuration as a table: for messages, ``--help_keys`` and the file of defaults."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from sparcode.config.schema import Config
 from sparcode.config.section import Section
-from sparcode.config.yaml_text import write_value
-
-_COMMENT_COLUMN = 40
+from sparcode.config.yaml_text import write_commented, write_value
+from sparcode.errors import UsageError
 
 _HEADER = """\
 # Every configuration key with its default, its meaning and, in brackets, the values it takes.
 # A file given with --config_path states only what differs; --set section.key=value goes before the file.
 # Written by scripts/write_default_config.py from src/sparcode/config/schema.py.
+
 """
 
 
@@ -97,24 +98,35 @@ def _range(schema: dict[str, Any]) -> str:
 
 def render_defaults() -> str:
     """Text of ``default_config.yaml``: every key, its default and a comment."""
-    lines = [_HEADER]
-    for key in iter_keys():
-        indent = "  " * key.path.count(".")
-        name = key.path.rpartition(".")[2]
-        if key.is_section:
-            if not indent:
-                lines.append("")
-            lines.append(f"{indent}{name}:".ljust(_COMMENT_COLUMN) + f"# {key.description}")
-        else:
-            setting = f"{indent}{name}: {write_value(key.default)}"
-            lines.append(f"{setting.ljust(_COMMENT_COLUMN - 2)}  # {key.description} [{key.allowed}]")
-    return "\n".join(lines) + "\n"
+    comments = {
+        key.path: key.description if key.is_section else f"{key.description} [{key.allowed}]"
+        for key in iter_keys()
+    }
+    return _HEADER + write_commented(Config().model_dump(mode="json"), comments)
 
 
-def render_help() -> str:
-    """The keys for ``--help``: path, default, allowed values and meaning."""
+def render_help(section: str = "") -> str:
+    """The keys for ``--help_keys``: path, default, allowed values and meaning.
+
+    Args:
+        section: dotted path of the section, or the key, to describe; empty = all.
+
+    Raises:
+        UsageError: there is no such section or key.
+    """
+    every = list(iter_keys())
+    keys = [key for key in every if not section or f"{key.path}.".startswith(f"{section}.")]
+    if not keys:
+        sections = [key.path for key in every if key.is_section]
+        near = difflib.get_close_matches(section, [key.path for key in every], n=1)
+        raise UsageError(
+            f"there is no section {section}",
+            where="--help_keys",
+            expected=" | ".join(sections),
+            remedy=f"did you mean {near[0]}?" if near else None,
+        )
     lines = ["configuration keys, for the file and for --set (key = default [allowed values]):"]
-    for key in iter_keys():
+    for key in keys:
         if not key.is_section:
             lines.append(f"  {key.path} = {write_value(key.default)}  [{key.allowed}]")
             lines.append(f"      {key.description}")
