@@ -22,7 +22,7 @@ from sparcode.model.factory import DataShape, build_network
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
 from sparcode.pipeline.crosses import fit_crosses
-from sparcode.serving.exporter import BundleReport, ExportRequest, export_bundle
+from sparcode.serving.export.exporter import BundleReport, ExportRequest, export_bundle
 from sparcode.types import FeatureSpec
 
 NUM_ITEMS, NUM_USERS, LENGTH = 20, 6, 5

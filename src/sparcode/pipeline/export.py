@@ -17,7 +17,7 @@ def export_run(arguments: ExportArguments) -> Any:
         What was verified; None in workers other than the first, which help to build the index and write
         nothing.
     """
-    from sparcode.serving.exporter import ExportRequest, export_bundle
+    from sparcode.serving.export.exporter import ExportRequest, export_bundle
 
     run = open_run(arguments.config, arguments.run_dir)
     network = run.network

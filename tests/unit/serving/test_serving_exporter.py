@@ -14,9 +14,9 @@ from bundle_cases import Case, copy_of, exported, make_config, make_request, wit
 from sparcode.errors import BundleError, OutputError, UsageError
 from sparcode.index import InvertedIndex
 from sparcode.index.packed.coding import Encoding
-from sparcode.serving import exporter, writer
 from sparcode.serving.bundle import open_bundle
-from sparcode.serving.exporter import export_bundle
+from sparcode.serving.export import exporter, writer
+from sparcode.serving.export.exporter import export_bundle
 from sparcode.serving.manifest import read_manifest
 
 TWO_TOWER = Case(model="two_tower", features=False)

@@ -18,9 +18,9 @@ from sparcode.index.search.dense import DenseIndex
 from sparcode.model.inference import CodeEncoder, ItemParts, TokenBlock, VectorEncoder
 from sparcode.model.sparcode import SparCode
 from sparcode.serving.bundle import Bundle
+from sparcode.serving.export.writer import ExportRequest, item_vectors
 from sparcode.serving.retriever import BATCH_SIZE, Recommendation, Retriever
 from sparcode.serving.session import EncodedQueries, EncoderSession, ScorerSession
-from sparcode.serving.writer import ExportRequest, item_vectors
 from sparcode.types import FeatureSpec, SearchResult
 
 _CHECKED_TOKENS = 32

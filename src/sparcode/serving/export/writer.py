@@ -37,7 +37,7 @@ from sparcode.serving import manifest as names
 from sparcode.serving.attributes import attributes_of_features
 from sparcode.serving.bundle import BUNDLE_ID_KEY, array_layout, file_entry
 from sparcode.serving.manifest import GraphSpec, Manifest, TensorSpec, item_feature_file, write_manifest
-from sparcode.serving.session import placeholder
+from sparcode.serving.mindir import placeholder
 from sparcode.types import FeatureSpec
 
 FALLBACK = {

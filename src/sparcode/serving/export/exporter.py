@@ -10,9 +10,9 @@ from pathlib import Path
 from sparcode.errors import BundleError
 from sparcode.files import replacing_directory
 from sparcode.serving.bundle import open_bundle
+from sparcode.serving.export.verification import Verification, verify_bundle
+from sparcode.serving.export.writer import ExportRequest, check_request, write_parts
 from sparcode.serving.manifest import Manifest, is_bundle
-from sparcode.serving.verification import Verification, verify_bundle
-from sparcode.serving.writer import ExportRequest, check_request, write_parts
 
 __all__ = ["BundleReport", "ExportRequest", "export_bundle"]
 
