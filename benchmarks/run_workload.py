@@ -14,9 +14,9 @@ from search_engines import Workload
 from sparcode.config.loader import load_config
 from sparcode.errors import UsageError
 from sparcode.evaluation.queries import encode_queries
-from sparcode.evaluation.rankers import item_vectors
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
+from sparcode.model.item_vectors import item_vectors
 from sparcode.model.sparcode import SparCode
 from sparcode.model.two_tower import TwoTower
 from sparcode.pipeline import queries as pipeline_queries
@@ -71,7 +71,7 @@ def run_workload(run_dir: Path, two_tower_run: Path, count: int, k: int) -> tupl
     work = Workload(
         index,
         term_ids.astype(np.int64),
-        item_vectors(rival.network, rival.dataset.num_items),
+        item_vectors(rival.network),
         np.ascontiguousarray(vectors),
         k,
         exhaustive,

@@ -20,7 +20,7 @@ SOURCE = ROOT / "src"
 MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 400
 
-_BASE = {"errors", "types", "files", "progress", "config"}
+_BASE = {"errors", "types", "files", "progress", "padding", "config"}
 _CORE = _BASE | {"data", "index", "crosses", "model", "evaluation.metrics"}
 ALLOWED_ROOMS = {
     "": set(),
@@ -29,6 +29,7 @@ ALLOWED_ROOMS = {
     "environment": set(),
     "files": {"errors"},
     "progress": set(),
+    "padding": {"types"},
     "config": {"errors", "types", "files"},
     "entry": {"errors"},
     "data": _BASE,
@@ -56,6 +57,7 @@ WITHOUT_MINDSPORE = {
     "types",
     "files",
     "progress",
+    "padding",
     "environment",
     "config",
     "entry",

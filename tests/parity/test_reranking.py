@@ -16,15 +16,16 @@ import bundle_cases
 from bundle_cases import NUM_ITEMS, Case, exported, external
 from helpers import tiny_config, tiny_dataset
 from sparcode.errors import BundleError, UsageError
-from sparcode.evaluation.ann import ExactSearch
 from sparcode.evaluation.queries import QuerySet, encode_queries, query_set
-from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, VectorRanker, item_vectors
+from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, VectorRanker
 from sparcode.evaluation.report import fidelity, latency
 from sparcode.evaluation.reranking import RerankingRanker, TokenCandidates, VectorCandidates
 from sparcode.index import BuildOptions, build_index
+from sparcode.index.search.dense import DenseIndex
 from sparcode.model.block_scorer import ExhaustiveScorer, NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import TokenEncoder
+from sparcode.model.item_vectors import item_vectors
 from sparcode.serving import Retriever
 from sparcode.serving.manifest import MANIFEST_NAME
 from sparcode.serving.offline import OfflineOptions, recommend_file
@@ -104,11 +105,11 @@ def test_vectors_are_reranked_by_dot_products() -> None:
     towers: Any = build_network(
         tiny_config({"model.name": "two_tower"}).model, DataShape(ITEMS, 6, (), (), {})
     )
-    vectors = item_vectors(towers, ITEMS)
+    vectors = item_vectors(towers)
     rounded = np.round(vectors * 4) / 4  # a search that is as wrong as a compressed index
     queries = ring_queries()
-    exact = VectorRanker(towers, ExactSearch(vectors), "exact", 16).rank(queries, 5, True)
-    coarse = VectorRanker(towers, ExactSearch(rounded), "ivf", 16)
+    exact = VectorRanker(towers, DenseIndex(vectors), "exact", 16).rank(queries, 5, True)
+    coarse = VectorRanker(towers, DenseIndex(rounded), "ivf", 16)
     found = RerankingRanker(coarse, VectorCandidates(vectors), ITEMS).rank(queries, 5, True)
     np.testing.assert_allclose(found.scores, exact.scores, rtol=1e-5)
     np.testing.assert_array_equal(found.item_ids, exact.item_ids)

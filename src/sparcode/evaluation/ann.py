@@ -1,8 +1,8 @@
-"""Exact and approximate inner-product search over item vectors: how a two-tower model is served.
+"""Approximate inner-product search over item vectors by other libraries.
 
 The approximate libraries know no per-query filter, so excluded items are dropped afterwards from a longer
 list, which is widened until enough items are left. Their scores are recomputed from the vectors, so that all
-three searches report the same score for the same item, up to the rounding of a dot product.
+searches, exact ones too, report the same score for the same item, up to the rounding of a dot product.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import DependencyError, UsageError
-from sparcode.index.search.dense import top_k_of_scores
 from sparcode.types import NO_ITEM, SearchResult
 
 HNSW_M = 32
@@ -29,8 +28,6 @@ IVF_LISTS_PER_ROOT = 4
 IVF_POINTS_PER_LIST = 39
 """... but not fewer items per list than k-means of faiss asks for."""
 IVF_NPROBE = 16
-
-_BLOCK_SCORES = 1 << 23
 
 
 class VectorSearch(ABC):
@@ -96,25 +93,6 @@ class VectorSearch(ABC):
                 "item id in exclude out of range", expected=f"at most {self.num_items}", received=largest
             )
         return [np.unique(row[row > 0]) for row in rows]
-
-
-class ExactSearch(VectorSearch):
-    """Exhaustive search in blocks of queries; memory about 64 MB beside the vectors."""
-
-    def _search(
-        self, queries: NDArray[np.float32], k: int, excluded: list[NDArray[np.int64]]
-    ) -> SearchResult:
-        result = _empty_result(len(queries), k)
-        rows = max(1, _BLOCK_SCORES // len(self._vectors))
-        for start in range(0, len(queries), rows):
-            scores = queries[start : start + rows] @ self._vectors.T  # (rows, I + 1)
-            scores[:, 0] = -np.inf
-            for row, ids in enumerate(excluded[start : start + rows]):
-                scores[row, ids] = -np.inf
-            best = top_k_of_scores(scores, k)
-            result.item_ids[start : start + rows] = best.item_ids
-            result.scores[start : start + rows] = best.scores
-        return result
 
 
 class HnswSearch(VectorSearch):

@@ -10,8 +10,9 @@ from mindspore import nn
 from numpy.typing import NDArray
 
 from sparcode.data.dataset import Dataset, Interactions
-from sparcode.data.histories import history_batch, pad_history, user_history
+from sparcode.data.histories import history_batch, user_history
 from sparcode.model.block_scorer import padded_tensors
+from sparcode.padding import pad_histories
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,7 @@ class QuerySet:
         All items of the history stay ``seen``: they are neither targets nor wrong answers.
         """
         length = self.history.shape[1]
-        rows = [pad_history(items[:count], length) for items in self.seen]
-        return replace(self, history=np.array(rows, np.int32).reshape(-1, length))
+        return replace(self, history=pad_histories([items[:count] for items in self.seen], length))
 
     def part(self, rows: slice) -> QuerySet:
         """The queries from ``rows.start`` to before ``rows.stop``, both within range."""

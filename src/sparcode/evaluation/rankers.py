@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset
-from sparcode.evaluation.ann import VectorSearch, top_k_of_scores
+from sparcode.evaluation.ann import VectorSearch
 from sparcode.evaluation.queries import QuerySet, encode_queries
 from sparcode.index import InvertedIndex
+from sparcode.index.search.dense import DenseIndex, top_k_of_scores
 from sparcode.index.search.reranking import listed_scores
-from sparcode.model.block_scorer import ExhaustiveScorer, ItemPartTable
+from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
@@ -175,7 +176,9 @@ class VectorRanker(StagedRanker):
         batch_size: queries encoded at once.
     """
 
-    def __init__(self, network: TwoTower, search: VectorSearch, name: str, batch_size: int) -> None:
+    def __init__(
+        self, network: TwoTower, search: DenseIndex | VectorSearch, name: str, batch_size: int
+    ) -> None:
         self.name = name
         self._encoder = VectorEncoder(network)
         self._search, self._batch_size = search, batch_size
@@ -231,14 +234,6 @@ class CrossRanker:
 
     def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
         return {"search": _time_each(lambda one: self.rank(one, k, exclude_seen), queries)}
-
-
-def item_vectors(network: TwoTower, num_items: int) -> NDArray[np.float32]:
-    """Item vectors (I + 1, d) of a two-tower model; row 0 is zero."""
-    table = ItemPartTable(network, num_items)
-    table.refresh()
-    vectors = np.concatenate([block.asnumpy() for block in table.blocks])[:num_items]
-    return np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors])
 
 
 def _rank_blocks(

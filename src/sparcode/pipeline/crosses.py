@@ -17,10 +17,10 @@ from sparcode.config.schema import Config
 from sparcode.crosses import CrossTable, FollowingOptions, following_weights, ridge_weights
 from sparcode.data.dataset import Dataset
 from sparcode.errors import ConfigError
-from sparcode.evaluation.ann import top_k_of_scores
 from sparcode.evaluation.metrics import ranking_metrics
 from sparcode.evaluation.queries import QuerySet
 from sparcode.evaluation.rankers import SCORE_BATCH, CrossRanker
+from sparcode.index.search.dense import top_k_of_scores
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.matching import MatchingNetwork
 from sparcode.pipeline.queries import validation_queries

@@ -15,18 +15,19 @@ from sparcode.config.schema import Config
 from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset, prepare_dataset
 from sparcode.errors import CheckpointError, ConfigError
-from sparcode.evaluation.ann import ExactSearch, HnswSearch, IvfSearch
+from sparcode.evaluation.ann import HnswSearch, IvfSearch
 from sparcode.evaluation.rankers import (
     ExhaustiveRanker,
     IndexRanker,
     PopularityRanker,
     Ranker,
     VectorRanker,
-    item_vectors,
 )
 from sparcode.evaluation.reranking import RerankingRanker, TokenCandidates, VectorCandidates
 from sparcode.index import BuildResult
+from sparcode.index.search.dense import DenseIndex
 from sparcode.model.factory import DataShape, build_network
+from sparcode.model.item_vectors import item_vectors
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
 from sparcode.pipeline.crosses import TrainedModel, cross_baseline, run_crosses
@@ -165,8 +166,8 @@ def make_ranker(run: Run, retriever: str, parts: Path) -> tuple[Ranker, BuildRes
         scorer = TokenCandidates(network, num_items, section.rerank)
         return RerankingRanker(index, scorer, section.rerank), built
     if run.config.model.name == "two_tower":
-        kinds = {"exact": ExactSearch, "hnsw": HnswSearch, "ivf": IvfSearch}
-        vectors = item_vectors(network, num_items)
+        kinds = {"exact": DenseIndex, "hnsw": HnswSearch, "ivf": IvfSearch}
+        vectors = item_vectors(network)
         search = VectorRanker(network, kinds[retriever](vectors), retriever, section.batch_size)
         if not section.rerank:
             return search, None

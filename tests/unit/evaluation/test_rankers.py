@@ -10,7 +10,6 @@ import pytest
 
 from helpers import interactions, tiny_config, tiny_dataset
 from sparcode.data.dataset import Dataset
-from sparcode.evaluation.ann import ExactSearch
 from sparcode.evaluation.queries import QuerySet, encode_queries, query_set
 from sparcode.evaluation.rankers import (
     ExhaustiveRanker,
@@ -18,12 +17,13 @@ from sparcode.evaluation.rankers import (
     PopularityRanker,
     Ranker,
     VectorRanker,
-    item_vectors,
 )
 from sparcode.index import BuildOptions, build_index
+from sparcode.index.search.dense import DenseIndex
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import TokenEncoder
+from sparcode.model.item_vectors import item_vectors
 
 RANKERS = ["index", "exact", "vectors", "popularity"]
 
@@ -52,7 +52,7 @@ def bench() -> Bench:
     rankers: dict[str, Ranker] = {
         "index": IndexRanker(network, built.index, 16, 1),
         "exact": ExhaustiveRanker(towers, 30),
-        "vectors": VectorRanker(towers, ExactSearch(item_vectors(towers, 30)), "exact", 16),
+        "vectors": VectorRanker(towers, DenseIndex(item_vectors(towers)), "exact", 16),
         "popularity": PopularityRanker(dataset),
     }
     return Bench(dataset, queries, rankers)
@@ -124,7 +124,7 @@ def test_popularity_by_hand() -> None:
 
 def test_item_vectors_have_a_zero_row_for_padding(bench: Bench) -> None:
     towers = build_network(tiny_config({"model.name": "two_tower"}).model, DataShape(30, 3, (), (), {}))
-    vectors = item_vectors(towers, 30)
+    vectors = item_vectors(towers)
     assert vectors.shape == (31, 8)
     assert not vectors[0].any()
     np.testing.assert_array_equal(vectors[1:], towers.tower.id_table.asnumpy()[1:])

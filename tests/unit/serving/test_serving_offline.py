@@ -174,7 +174,7 @@ def test_recommending_imports_neither_model_nor_data_nor_training() -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     rooms = {name.split(".")[1] for name in done.stdout.split()}
-    assert rooms == {"environment", "errors", "index", "serving", "types"}
+    assert rooms == {"environment", "errors", "files", "index", "padding", "progress", "serving", "types"}
 
 
 RUN_AND_LIST = """

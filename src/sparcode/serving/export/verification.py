@@ -16,9 +16,10 @@ from sparcode.errors import BundleError
 from sparcode.index import InvertedIndex, tokens_of_terms
 from sparcode.index.search.dense import DenseIndex
 from sparcode.model.inference import CodeEncoder, ItemParts, TokenBlock, VectorEncoder
+from sparcode.model.item_vectors import item_vectors
 from sparcode.model.sparcode import SparCode
 from sparcode.serving.bundle import Bundle
-from sparcode.serving.export.writer import ExportRequest, item_vectors
+from sparcode.serving.export.writer import ExportRequest
 from sparcode.serving.retriever import BATCH_SIZE, Recommendation, Retriever
 from sparcode.serving.session import EncodedQueries, EncoderSession, ScorerSession
 from sparcode.types import FeatureSpec, SearchResult

@@ -23,13 +23,13 @@ from sparcode.data.dataset import Dataset
 from sparcode.errors import BundleError, UsageError
 from sparcode.files import write_json, write_text
 from sparcode.index import InvertedIndex, count_terms
-from sparcode.model.block_scorer import ItemPartTable
 from sparcode.model.inference import (
     CodeEncoder,
     TokenItemScorer,
     VectorEncoder,
     VectorItemScorer,
 )
+from sparcode.model.item_vectors import item_vectors
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
 from sparcode.model.two_tower import TwoTower
@@ -160,15 +160,6 @@ def write_parts(directory: Path, request: ExportRequest) -> Manifest:
     manifest = replace(manifest, files=files)
     write_manifest(directory, manifest)
     return manifest
-
-
-def item_vectors(network: MatchingNetwork) -> NDArray[np.float32]:
-    """Vectors of all items of a two-tower network, (I + 1, d) float32; row 0 (padding) is zero."""
-    rows, width = network.tower.num_items + 1, network.tower.width
-    table = ItemPartTable(network, rows - 1)
-    table.refresh()
-    parts = np.concatenate([block.asnumpy() for block in table.blocks])  # (at least I, d), row 0 = item 1
-    return np.concatenate([np.zeros((1, width), np.float32), parts[: rows - 1]])
 
 
 def _describe(request: ExportRequest) -> Manifest:
