@@ -13,7 +13,6 @@ from search_engines import Workload
 
 from sparcode.config.loader import load_config
 from sparcode.errors import UsageError
-from sparcode.evaluation.queries import encode_queries
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
 from sparcode.model.item_vectors import item_vectors
@@ -22,6 +21,7 @@ from sparcode.model.two_tower import TwoTower
 from sparcode.pipeline import queries as pipeline_queries
 from sparcode.pipeline import runs
 from sparcode.pipeline.runs import Run
+from sparcode.training.encoding import encode_queries
 
 FIDELITY_QUERIES = 100
 

@@ -23,7 +23,7 @@ MAX_FILE_LINES = 400
 _BASE = {"errors", "types", "files", "progress", "padding", "config"}
 _CORE = _BASE | {"data", "index", "crosses", "model", "evaluation.metrics"}
 ALLOWED_ROOMS = {
-    "": set(),
+    "": {"api", "config", "serving.export"},
     "errors": set(),
     "types": {"errors"},
     "environment": set(),
@@ -42,6 +42,7 @@ ALLOWED_ROOMS = {
     "serving.mindir": _BASE | {"environment", "serving"},
     "serving.export": _CORE | {"environment", "serving", "serving.mindir"},
     "evaluation": _CORE | {"training", "serving"},
+    "api": _BASE | {"serving.export", "pipeline"},
     "pipeline": _CORE | {"environment", "training", "serving", "serving.export", "evaluation"},
 }
 """What each room may import from the package, besides itself."""

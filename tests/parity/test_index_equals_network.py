@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from helpers import tiny_config, tiny_dataset
-from sparcode.evaluation.queries import QuerySet, encode_queries, query_set
+from sparcode.evaluation.queries import QuerySet, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
 from sparcode.evaluation.report import fidelity
 from sparcode.index import BuildOptions, InvertedIndex, build_index, tokens_of_terms
@@ -21,6 +21,7 @@ from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import CodeEncoder, TokenEncoder
 from sparcode.model.sparcode import SparCode
+from sparcode.training.encoding import encode_queries
 
 TOLERANCE = 1e-5
 K = 10

@@ -16,7 +16,7 @@ import bundle_cases
 from bundle_cases import NUM_ITEMS, Case, exported, external
 from helpers import tiny_config, tiny_dataset
 from sparcode.errors import BundleError, UsageError
-from sparcode.evaluation.queries import QuerySet, encode_queries, query_set
+from sparcode.evaluation.queries import QuerySet, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, VectorRanker
 from sparcode.evaluation.report import fidelity, latency
 from sparcode.evaluation.reranking import RerankingRanker, TokenCandidates, VectorCandidates
@@ -29,6 +29,7 @@ from sparcode.model.item_vectors import item_vectors
 from sparcode.serving import Retriever
 from sparcode.serving.manifest import MANIFEST_NAME
 from sparcode.serving.offline import OfflineOptions, recommend_file
+from sparcode.training.encoding import encode_queries
 
 ITEMS = 30
 DATASET = tiny_dataset(num_items=ITEMS, features=False)

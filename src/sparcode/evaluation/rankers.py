@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset
 from sparcode.evaluation.ann import VectorSearch
-from sparcode.evaluation.queries import QuerySet, encode_queries
+from sparcode.evaluation.queries import QuerySet
 from sparcode.index import InvertedIndex
 from sparcode.index.search.dense import DenseIndex, top_k_of_scores
 from sparcode.index.search.reranking import listed_scores
@@ -23,6 +23,7 @@ from sparcode.model.inference import CodeEncoder, VectorEncoder
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
 from sparcode.model.two_tower import TwoTower
+from sparcode.training.encoding import encode_queries
 from sparcode.types import SearchResult
 
 SCORE_BATCH = 64

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sparcode.config.arguments import ExportArguments
 from sparcode.model.sparcode import SparCode
 from sparcode.pipeline.index import index_parts
 from sparcode.pipeline.runs import build_run_index, open_run
+from sparcode.serving.export.exporter import BundleReport, ExportRequest, export_bundle
 
 
-def export_run(arguments: ExportArguments) -> Any:
+def export_run(arguments: ExportArguments) -> BundleReport | None:
     """Export a run as a deployment bundle, verified by reloading it.
 
     Returns:
         What was verified; None in workers other than the first, which help to build the index and write
         nothing.
     """
-    from sparcode.serving.export.exporter import ExportRequest, export_bundle
-
     run = open_run(arguments.config, arguments.run_dir)
     network = run.network
     has_codes = isinstance(network, SparCode)

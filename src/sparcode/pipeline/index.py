@@ -17,7 +17,6 @@ from sparcode.crosses import CrossTable
 from sparcode.data.batching import make_batches
 from sparcode.data.dataset import Dataset
 from sparcode.errors import ConfigError
-from sparcode.evaluation.queries import encode_queries
 from sparcode.index import (
     BuildOptions,
     BuildResult,
@@ -31,6 +30,7 @@ from sparcode.model.inference import CodeEncoder
 from sparcode.model.sparcode import SparCode
 from sparcode.pipeline.queries import batch_options, user_feature_names
 from sparcode.progress import Progress
+from sparcode.training.encoding import encode_queries
 from sparcode.training.world import World
 
 OBSERVED_QUERIES = 100_000

@@ -8,7 +8,6 @@ import logging
 from sparcode.training import runtime  # isort: skip
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparcode.config.arguments import TrainArguments
 from sparcode.config.loader import config_differences, dump_config
@@ -18,7 +17,6 @@ from sparcode.data.batching import BatchSource, make_batches
 from sparcode.data.dataset import Dataset
 from sparcode.data.samplers import CandidateSampler
 from sparcode.errors import CheckpointError, ConfigError, OutputError
-from sparcode.evaluation.queries import encode_queries
 from sparcode.evaluation.rankers import ExhaustiveRanker
 from sparcode.evaluation.report import relevance
 from sparcode.files import write_text
@@ -27,18 +25,16 @@ from sparcode.model.inference import TokenEncoder
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
 from sparcode.pipeline.crosses import TrainedModel, run_crosses
-from sparcode.pipeline.queries import batch_options, user_feature_names, validation_queries
+from sparcode.pipeline.queries import batch_options, user_arrays, validation_queries
 from sparcode.pipeline.runs import data_shape, load_data_together, load_trained
 from sparcode.training.callbacks import prepare_run_directory
 from sparcode.training.checkpoint import read_checkpoint
+from sparcode.training.encoding import sample_tokens
 from sparcode.training.loop import Trainer, TrainerParts
 from sparcode.training.step import StepInputs
 from sparcode.training.world import World
 
 _LOG = logging.getLogger(__name__)
-
-KMEANS_QUERIES = 20_000
-"""Queries on whose tokens the codebooks are fitted."""
 
 PLACES = ("data.path", "data.dataset_dir")
 """Keys that say where the data lies; a run may be resumed after it has moved."""
@@ -62,12 +58,13 @@ def train_run(arguments: TrainArguments) -> None:
         sum(int(np.prod(parameter.shape)) for parameter in network.trainable_params()),
     )
     batches = make_batches(dataset, batch_options(config))
+    arrays = user_arrays(config, dataset)
     parts = TrainerParts(
         network,
         batches,
         step_inputs(config, dataset, network, batches),
         _Validator(config, dataset, network, world),
-        lambda: sample_tokens(config, dataset, network, batches, world),
+        lambda: sample_tokens(TokenEncoder(network), batches, arrays, config.train.batch_size, world),
         dataset.fingerprint,
         world,
     )
@@ -135,7 +132,7 @@ def step_inputs(
         noise,
         network.quantizer.rows if has_codes else 0,
         network.num_tokens // network.quantizer.num_slots if has_codes else 1,
-        [np.asarray(dataset.user_arrays[name]) for name in user_feature_names(config, dataset)],
+        user_arrays(config, dataset),
         config.train.quantized_share,
     )
 
@@ -165,25 +162,3 @@ class _Validator:
         ranker = self._rankers[quantized]
         ranker.refresh()
         return relevance(ranker, self._queries, self._ks, True, self._world)
-
-
-def sample_tokens(
-    config: Config, dataset: Dataset, network: MatchingNetwork, batches: BatchSource, world: World
-) -> NDArray[np.float32]:
-    """Tokens (Q, K_u, D) of histories from the first training batches, divided among the workers."""
-    names = user_feature_names(config, dataset)
-    histories: list[NDArray[np.int32]] = []
-    users: list[NDArray[np.int64]] = []
-    wanted = KMEANS_QUERIES
-    for batch in batches.epoch(0):
-        real = np.unique(batch.query_index[batch.weights > 0] // batch.history.shape[1])
-        histories.append(batch.history[real])
-        users.append(batch.users[real])
-        wanted -= len(real)
-        if wanted <= 0:
-            break
-    own = world.share(sum(map(len, users)))
-    history, user = np.concatenate(histories)[own], np.concatenate(users)[own]
-    rows = [np.asarray(dataset.user_arrays[name][user]) for name in names]
-    (tokens,) = encode_queries(TokenEncoder(network), history, rows, config.train.batch_size)
-    return world.gather(tokens)

@@ -10,7 +10,7 @@ import pytest
 
 from helpers import interactions, tiny_config, tiny_dataset
 from sparcode.data.dataset import Dataset
-from sparcode.evaluation.queries import QuerySet, encode_queries, query_set
+from sparcode.evaluation.queries import QuerySet, query_set
 from sparcode.evaluation.rankers import (
     ExhaustiveRanker,
     IndexRanker,
@@ -24,6 +24,7 @@ from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import TokenEncoder
 from sparcode.model.item_vectors import item_vectors
+from sparcode.training.encoding import encode_queries
 
 RANKERS = ["index", "exact", "vectors", "popularity"]
 

@@ -10,10 +10,10 @@ import pytest
 from mindspore import Tensor
 
 from helpers import tiny_config
-from sparcode.evaluation.queries import encode_queries
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import TokenEncoder
 from sparcode.model.losses import LossWeights, TrainingLoss
+from sparcode.training.encoding import encode_queries
 from sparcode.training.step import TrainStep, make_optimizer, set_learning_rate
 
 pytestmark = pytest.mark.slow

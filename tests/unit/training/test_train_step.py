@@ -14,13 +14,14 @@ from mindspore import Tensor
 from helpers import tiny_config, tiny_dataset
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchOptions, BatchSource, Sharding, make_batches
-from sparcode.evaluation.queries import encode_queries
 from sparcode.model.factory import build_network
 from sparcode.model.inference import CodeEncoder, TokenEncoder
 from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.sparcode import SparCode
 from sparcode.pipeline import runs
 from sparcode.pipeline import train as train_pipeline
+from sparcode.pipeline.queries import user_arrays
+from sparcode.training.encoding import encode_queries, sample_tokens
 from sparcode.training.step import StepInputs, TrainStep, make_optimizer, set_learning_rate
 from sparcode.training.world import World
 
@@ -61,7 +62,9 @@ def make_bench(
     network = build_network(config.model, runs.data_shape(config, dataset))
     batches = make_batches(dataset, BatchOptions(config.train.batch_size, 6, 6, 0))
     if quantize:
-        tokens = train_pipeline.sample_tokens(config, dataset, network, batches, World())
+        tokens = sample_tokens(
+            TokenEncoder(network), batches, user_arrays(config, dataset), config.train.batch_size, World()
+        )
         network.quantizer.fit(tokens, 0)
     optimizer = make_optimizer(network, config)
     step = TrainStep(_loss(config, network, batches, quantize), optimizer, config.train.gradient_clip)
@@ -337,7 +340,9 @@ def test_encoded_training_histories_are_what_the_codebooks_are_fitted_on() -> No
     ms.set_seed(1)
     network = build_network(config.model, runs.data_shape(config, dataset))
     batches = make_batches(dataset, BatchOptions(16, 6, 4, 0))
-    tokens = train_pipeline.sample_tokens(config, dataset, network, batches, World())
+    tokens = sample_tokens(
+        TokenEncoder(network), batches, user_arrays(config, dataset), config.train.batch_size, World()
+    )
     assert isinstance(network, SparCode)
     histories = sum(int(batch.history.any(1).sum()) for batch in batches.epoch(0))
     assert tokens.shape == (histories, 3, 4)
