@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 MAX_FUNCTION_LINES = 60
-MAX_FILE_LINES = 400
+MAX_FILE_LINES = 391  # the design wants 300: going down
 
 _BASE = {"errors", "types", "files", "progress", "padding", "config"}
 _CORE = _BASE | {"data", "index", "crosses", "model", "evaluation.metrics"}
@@ -340,7 +340,7 @@ PLANTED: list[tuple[Check, str, str]] = [
     (check_no_pickle, "data.x", "import pickle"),
     (check_no_pickle, "data.x", "np.load('f', allow_pickle=True)"),
     (check_small_functions, "data.x", "def f():\n" + "    x = 1\n" * 60),
-    (check_small_files, "data.x", "x = 1\n" * 401),
+    (check_small_files, "data.x", "x = 1\n" * (MAX_FILE_LINES + 1)),
 ]
 
 

@@ -48,6 +48,11 @@ class IndexSearcher:
         self._index, self._num_threads = index, num_threads
 
     def search(self, queries: EncodedQueries, k: int, filters: Filters) -> SearchResult:
+        """As ``Searcher.search``.
+
+        Raises:
+            UsageError: the queries have no term ids.
+        """
         if queries.term_ids is None:
             raise UsageError("an inverted index needs term ids", received="query vectors")
         result = self._index.search(
@@ -71,6 +76,11 @@ class VectorSearcher:
         self._index = index
 
     def search(self, queries: EncodedQueries, k: int, filters: Filters) -> SearchResult:
+        """As ``Searcher.search``.
+
+        Raises:
+            UsageError: the queries have no vectors.
+        """
         if queries.vectors is None:
             raise UsageError("item vectors need query vectors", received="term ids")
         return self._index.search(

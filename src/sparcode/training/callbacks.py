@@ -29,6 +29,11 @@ class MetricsLog:
         write_text(path, "".join(line + "\n" for line in kept))
 
     def append(self, record: dict[str, Any]) -> None:
+        """Add the record of an epoch.
+
+        Raises:
+            OSError: as the operating system reports it.
+        """
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -40,11 +45,13 @@ class TensorBoard:
         self._writer = SummaryWriter(str(directory))
 
     def write(self, record: dict[str, Any], epoch: int) -> None:
+        """Write the numbers of a record, nested ones under ``outer/inner``."""
         for name, value in _flat(record):
             self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
 
     def close(self) -> None:
+        """End the event file."""
         self._writer.close()
 
 
@@ -69,6 +76,7 @@ class EpochRecords:
             self._board.close()
 
     def append(self, record: dict[str, Any]) -> None:
+        """Add the record of an epoch, ``record["epoch"]``, to both forms."""
         if self._log is not None and self._board is not None:
             self._log.append(record)
             self._board.write(record, record["epoch"])
@@ -135,6 +143,7 @@ class CodebookMonitor:
         self._counts = total(self._counts).astype(np.int64)
 
     def summary(self) -> dict[str, float]:
+        """``usage`` in [0, 1] and ``perplexity`` in [1, N] of what was added."""
         total = np.maximum(self._counts.sum(1, keepdims=True), 1)
         share = self._counts / total
         entropy = -(share * np.log(np.maximum(share, 1e-12))).sum(1)
@@ -144,6 +153,7 @@ class CodebookMonitor:
         }
 
     def warn_on_collapse(self, threshold: float) -> None:
+        """Log a warning if the usage is below ``threshold``, in [0, 1]."""
         usage = self.summary()["usage"]
         if usage < threshold:
             _LOG.warning(

@@ -87,8 +87,10 @@ def verify_bundle(bundle: Bundle, request: ExportRequest) -> Verification:
 
 
 def real_queries(request: ExportRequest) -> RealQueries:
-    """Queries of at most ``export.verify_queries`` users, evenly spread: users with test targets, or else
-    with validation targets, or else all."""
+    """Queries of at most ``export.verify_queries`` users, evenly spread.
+
+    They are users with test targets, or else with validation targets, or else all.
+    """
     dataset = request.dataset
     split, users = _users(dataset)
     count = min(request.config.export.verify_queries, len(users))
