@@ -10,9 +10,14 @@ Bits = NDArray[np.uint64]
 _ONE = np.uint64(1)
 
 
+def num_words(num_items: int) -> int:
+    """Length of a bitset over the items 0 to ``num_items``."""
+    return num_items // 64 + 1
+
+
 def no_items(num_items: int) -> Bits:
     """The empty set of items 0 .. num_items."""
-    return np.zeros(num_items // 64 + 1, dtype=np.uint64)
+    return np.zeros(num_words(num_items), dtype=np.uint64)
 
 
 def all_items(num_items: int) -> Bits:
