@@ -39,7 +39,7 @@ def without_items(bits: Bits, item_ids: NDArray[np.int64]) -> Bits:
     return changed
 
 
-def contains(bits: Bits, item_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+def contains(bits: Bits, item_ids: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Which of the items (n,), 0 or larger, are in the set; ids beyond the last word are not."""
     words = item_ids >> 6
     inside = words < len(bits)
@@ -72,5 +72,5 @@ def unpack_bits(words: NDArray[np.uint64], size: int) -> NDArray[np.bool_]:
     return np.unpackbits(packed, bitorder="little", count=size).view(np.bool_)
 
 
-def _bit(item_ids: NDArray[np.int64]) -> Bits:
+def _bit(item_ids: NDArray[np.integer]) -> Bits:
     return _ONE << (item_ids & 63).astype(np.uint64)

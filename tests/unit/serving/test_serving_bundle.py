@@ -172,7 +172,7 @@ def test_a_broken_manifest_is_a_bundle_error(text: str, tmp_path: Path) -> None:
 
 def test_the_index_of_another_bundle_is_refused_by_name(tmp_path: Path) -> None:
     bundle = copy_of(SPARCODE, tmp_path / "bundle")
-    other = exported(Case(prune="top_l"))
+    other = exported(Case(top_l=6))
     shutil.rmtree(bundle / "index")
     shutil.copytree(other.path / "index", bundle / "index")
     with pytest.raises(

@@ -208,7 +208,7 @@ class _Build:
             raise UsageError("part files need a scorer with a fingerprint", where="work_dir")
         choices = asdict(replace(self._options, threads=1, max_bytes=0, packing="none"))
         shape = list(self._codebooks.shape)
-        codebooks = hashlib.sha256(np.ascontiguousarray(self._codebooks)).hexdigest()
+        codebooks = hashlib.sha256(self._codebooks.tobytes()).hexdigest()
         return json.dumps([choices, self._scorer.fingerprint, self._scorer.num_items, shape, codebooks])
 
 

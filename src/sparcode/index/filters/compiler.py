@@ -152,17 +152,18 @@ class FilterCompiler:
         if kind == "number":
             return _words(_numbers(column, predicate))
         texts = pa.array(_texts(predicate), pa.string())
+        vocabulary = column.dictionary if kind == "category" else column.values.dictionary
+        matching = _matching(vocabulary, predicate, texts)
         if kind == "category":
-            return _words(_categories(column, predicate, self._matching(column.dictionary, predicate, texts)))
-        return bits.pack_bits(
-            _sets(column, predicate, self._matching(column.values.dictionary, predicate, texts))
-        )
+            return _words(_categories(column, predicate, matching))
+        return bits.pack_bits(_sets(column, predicate, matching))
 
-    def _matching(self, vocabulary: pa.Array, predicate: Compare | In | Has, texts: pa.Array) -> pa.Array:
-        """(len(vocabulary),) whether each text is one of the predicate's; others of these are warned of."""
-        for text in texts.filter(pc.invert(pc.is_in(texts, value_set=vocabulary))).to_pylist():
-            _log.warning("no item has %s %r: nothing matches it", predicate.attribute, text)
-        return pc.is_in(vocabulary, value_set=texts)
+
+def _matching(vocabulary: pa.Array, predicate: Compare | In | Has, texts: pa.Array) -> pa.Array:
+    """(len(vocabulary),) whether each text is one of the predicate's; others of these are warned of."""
+    for text in texts.filter(pc.invert(pc.is_in(texts, value_set=vocabulary))).to_pylist():
+        _log.warning("no item has %s %r: nothing matches it", predicate.attribute, text)
+    return pc.is_in(vocabulary, value_set=texts)
 
 
 def _numbers(column: pa.Array, predicate: Compare | In | Has) -> pa.BooleanArray:

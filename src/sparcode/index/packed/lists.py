@@ -71,7 +71,7 @@ class PackedLists:
     def _kernel_arrays(self) -> tuple[NDArray, ...]:
         codes = self.codes.view(np.uint16) if self.encoding == "float16" else self.codes
         arrays = (self.lengths, self.id_starts, self.code_starts, self.steps, self.ids, codes)
-        return tuple(map(read_only, arrays))
+        return tuple(read_only(array) for array in arrays)
 
     def blocks(self, term_ids: NDArray[np.int64]) -> Iterator[QueryLists]:
         """See :class:`sparcode.index.search.lists.ListSource`."""

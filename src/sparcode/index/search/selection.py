@@ -75,7 +75,7 @@ def bound_of_best(values, size, want, spare):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def bound_of_best_by_groups(bits, size, want, groups):  # type: ignore[no-untyped-def]
-    """A bound of at least 1 that at least ``want`` values reach, and not many more; 1 if too few are positive.
+    """A bound that at least ``want`` values reach, and not many more; 1 if too few are positive.
 
     It is one that ``want`` of the maxima of groups of values reach.
     """

@@ -148,7 +148,7 @@ def open_section(
         if verify and _sha256(directory / file) != entry["sha256"]:
             raise IndexFormatError("checksum of the section differs", where=where, remedy=_REBUILD)
         array = np.load(directory / file, mmap_mode="r", allow_pickle=False)
-        size = array.offset + array.nbytes  # type: ignore[attr-defined]
+        size = array.offset + array.nbytes
         found = (array.dtype.str, array.shape, (directory / file).stat().st_size)
     except (OSError, ValueError, EOFError, SyntaxError, AttributeError, OverflowError) as error:
         raise IndexFormatError(
@@ -184,8 +184,11 @@ def _store_section(
 
 
 def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _manifest(
