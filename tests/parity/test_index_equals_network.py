@@ -16,7 +16,7 @@ from helpers import tiny_config, tiny_dataset
 from sparcode.evaluation.queries import QuerySet, encode_queries, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
 from sparcode.evaluation.report import fidelity
-from sparcode.index import BuildOptions, InvertedIndex, build_index, tokens_of_terms
+from sparcode.index import BlockScorer, BuildOptions, InvertedIndex, build_index, tokens_of_terms
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import CodeEncoder, TokenEncoder
@@ -95,11 +95,11 @@ def built(request: pytest.FixtureRequest) -> Built:
     term_ids, weights, _ = encode_queries(encoder, queries.history, queries.user_rows, 16)
     block_scorer = NetworkBlockScorer(network, dataset.num_items)
     if signed:
-        index = build_from(network, block_scorer, "top_l", top_l=0, signed=True)
+        index = build_from(network, block_scorer, 0, True)
         floors = table_of(network, block_scorer).min(1)
     else:
         _balance(network, block_scorer)
-        index = build_from(network, block_scorer, "bias")
+        index = build_from(network, block_scorer, 0, False)
         floors = np.zeros(index.num_terms, np.float32)
     ranker = ExhaustiveRanker(network, dataset.num_items)
     everything = ranker.rank(queries, dataset.num_items, exclude_seen=False)

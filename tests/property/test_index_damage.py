@@ -98,24 +98,15 @@ def _same_json(changed: bytes, content: bytes) -> bool:
 
 
 def test_headers_and_manifest_are_checked_without_reading_payloads(saved: Path) -> None:
-    """What opens in spite of a changed header holds the same arrays."""
     rng = random.Random(1)
-    whole = InvertedIndex.load(saved)
     for path in sorted(saved.glob("*.npy")):
         content = path.read_bytes()
-        refused = 0
         for place in range(128):
             changed = bytearray(content)
             changed[place] ^= 1 << rng.randrange(8)
             path.write_bytes(changed)
-            try:
-                found = InvertedIndex.load(saved, verify=False)
-            except IndexFormatError as error:
-                assert path.name in str(error)
-                refused += 1
-                continue
-            np.testing.assert_array_equal(found.postings.scores, whole.postings.scores)
-        assert refused > 40
+            with pytest.raises(IndexFormatError, match=path.name):
+                InvertedIndex.load(saved, verify=False)
         path.write_bytes(content)
 
 
@@ -133,7 +124,7 @@ def test_every_pair_of_swapped_sections_is_refused(saved: Path, tmp_path: Path) 
                 continue
             shutil.copy(source, target)
             with pytest.raises(IndexFormatError, match=target.name):
-                InvertedIndex.load(saved, verify=False)
+                InvertedIndex.load(saved)
             target.write_bytes(content)
 
 

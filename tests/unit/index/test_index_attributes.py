@@ -231,6 +231,7 @@ def test_rows_of_further_items_are_unknown(attributes: ItemAttributes) -> None:
 
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
+BROKEN = pa.DictionaryArray.from_arrays(pa.array([None, 1], pa.int32()), ["x"], safe=False)
 
 
 @pytest.mark.parametrize(

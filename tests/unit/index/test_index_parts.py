@@ -77,7 +77,8 @@ CHILD = """
 import sys
 from test_index_parts import CODEBOOKS, OPTIONS, Scorer
 from sparcode.index import BuildShare, build_index
-build_index(Scorer(delay=0.05), CODEBOOKS, OPTIONS, lambda *at: print(*at, flush=True), share=BuildShare(sys.argv[1]))
+share = BuildShare(sys.argv[1])
+build_index(Scorer(delay=0.05), CODEBOOKS, OPTIONS, lambda *at: print(*at, flush=True), share=share)
 """
 
 

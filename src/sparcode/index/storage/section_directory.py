@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -147,22 +148,31 @@ def open_section(
     try:
         if verify and _sha256(directory / file) != entry["sha256"]:
             raise IndexFormatError("checksum of the section differs", where=where, remedy=_REBUILD)
-        array = np.load(directory / file, mmap_mode="r", allow_pickle=False)
-        size = array.offset + array.nbytes
-        found = (array.dtype.str, array.shape, (directory / file).stat().st_size)
-    except (OSError, ValueError, EOFError, SyntaxError, AttributeError, OverflowError) as error:
+        header = _header(dtype, entry["count"])
+        with open(directory / file, "rb") as opened:
+            begins = opened.read(len(header)) == header
+        size = len(header) + entry["count"] * np.dtype(dtype).itemsize
+        if not begins or (directory / file).stat().st_size != size:
+            raise IndexFormatError(
+                "section does not belong to the manifest",
+                where=where,
+                expected=f"a NumPy file of {entry['count']} {dtype}, {size} bytes",
+                remedy=_REBUILD,
+            )
+        if not entry["count"]:
+            return np.empty(0, dtype)
+        return np.asarray(np.memmap(directory / file, dtype, "r", len(header), (entry["count"],)))
+    except (OSError, ValueError) as error:
         raise IndexFormatError(
             "section file cannot be read", where=where, received=error, remedy=_REBUILD
         ) from error
-    if found != (dtype, (entry["count"],), size):
-        raise IndexFormatError(
-            "section does not belong to the manifest",
-            where=where,
-            expected=f"{entry['count']} of {dtype}, {size} bytes",
-            received=found,
-            remedy=_REBUILD,
-        )
-    return np.asarray(array)
+
+
+def _header(dtype: str, count: int) -> bytes:
+    """The first bytes of the NumPy file of a vector."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": dtype, "fortran_order": False, "shape": (count,)})
+    return header.getvalue()
 
 
 def _store_section(
