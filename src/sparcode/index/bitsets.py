@@ -47,12 +47,6 @@ def contains(bits: Bits, item_ids: NDArray[np.integer]) -> NDArray[np.bool_]:
     return found & inside
 
 
-def items_of(bits: Bits) -> NDArray[np.int64]:
-    """The items of a set, ascending."""
-    flags = np.unpackbits(bits.astype("<u8", copy=False).view(np.uint8), bitorder="little")
-    return np.flatnonzero(flags)
-
-
 def count(bits: Bits) -> int:
     """Size of a set."""
     return int(np.unpackbits(bits.view(np.uint8)).sum(dtype=np.int64))

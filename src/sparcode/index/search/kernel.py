@@ -22,7 +22,6 @@ from sparcode.index.search.selection import (
     item_of,
     keep_best,
     score_bits_of,
-    sort_descending,
 )
 
 SMALL_CATALOGUE = 1 << 15
@@ -165,8 +164,8 @@ def _search_items(lists, row, weights, filters, memory, k):  # type: ignore[no-u
 
 
 @njit(nogil=True, cache=True)
-def _make_memory(starts, stops, num_items, k):  # type: ignore[no-untyped-def]
-    """Memory for the queries of a block, and as many keys to sort them."""
+def _make_memory(starts, stops, num_items):  # type: ignore[no-untyped-def]
+    """Whether every item has an entry of its own, and memory for the queries of a block."""
     most = 1
     for row in range(len(starts)):
         read = 0
@@ -184,9 +183,8 @@ def _make_memory(starts, stops, num_items, k):  # type: ignore[no-untyped-def]
     room = size if own_entries else most
     exact = np.full(num_tags, -1, np.int32), np.empty(num_tags, np.float32), np.empty(most, np.int64)
     candidates = np.empty(most, np.int64), np.empty(most, np.float32)
-    keys, spare = np.empty(room + 1, np.int64), np.empty(room + 1, np.int64)
-    groups = np.empty(_MAX_GROUPS, np.int32)
-    return own_entries, (np.zeros(size, np.float32), exact, candidates, keys, groups), spare
+    keys, groups = np.empty(room + 1, np.int64), np.empty(_MAX_GROUPS, np.int32)
+    return own_entries, (np.zeros(size, np.float32), exact, candidates, keys, groups)
 
 
 @njit(nogil=True, cache=True)
@@ -213,7 +211,7 @@ def search_rows(lists, queries, allowed, sizes, out):  # type: ignore[no-untyped
     )
     first, k, num_items = sizes
     k = min(k, num_items + 1)
-    own_entries, memory, spare = _make_memory(lists[2], lists[3], num_items, k)
+    own_entries, memory = _make_memory(lists[2], lists[3], num_items)
     keys, out_items, out_bits = memory[3], out[0], out[1].view(np.int32)
     for row in range(len(lists[2])):
         query = first + row
@@ -229,7 +227,8 @@ def search_rows(lists, queries, allowed, sizes, out):  # type: ignore[no-untyped
             count = _search_shared(lists, row, weights[query], filters, memory, k)
         for item in allow:
             allowed[0][item >> 6] = np.uint64(0)
-        ranked = sort_descending(keys, spare, keep_best(keys, count, k))
-        for place in range(min(count, k)):
-            out_items[query, place] = item_of(ranked[place])
-            out_bits[query, place] = score_bits_of(ranked[place])
+        count = keep_best(keys, count, k)
+        keys[:count].sort()
+        for place in range(count):
+            key = keys[count - 1 - place]
+            out_items[query, place], out_bits[query, place] = item_of(key), score_bits_of(key)

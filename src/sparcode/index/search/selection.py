@@ -10,9 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-RUN = 64
-"""Keys put in order by counting, which is faster than any other way for so few."""
-
 _ITEM_BITS = 32
 _LAST_ITEM = (1 << _ITEM_BITS) - 1
 
@@ -129,51 +126,3 @@ def keep_best(keys, count, k):  # type: ignore[no-untyped-def]
         keys[kept] = key  # never ahead of ``place``
         kept += key >= bound
     return kept
-
-
-@njit(nogil=True, cache=True)
-def _sort_run(keys, out, start, stop):  # type: ignore[no-untyped-def]
-    """Put keys of one run in descending order: a key's place is the number of larger ones."""
-    for place in range(start, stop):
-        key = keys[place]
-        larger = 0
-        for other in range(start, stop):
-            larger += keys[other] > key
-        out[start + larger] = key
-
-
-@njit(nogil=True, cache=True)
-def _merge(keys, out, start, middle, stop):  # type: ignore[no-untyped-def]
-    """Merge two neighbouring runs of descending keys."""
-    left, right = start, middle
-    for place in range(start, stop):
-        first, second = keys[min(left, middle - 1)], keys[min(right, stop - 1)]
-        take_left = (right >= stop) | ((left < middle) & (first > second))
-        out[place] = first if take_left else second
-        left += take_left
-        right += not take_left
-
-
-@njit(nogil=True, cache=True)
-def sort_descending(keys, spare, count):  # type: ignore[no-untyped-def]
-    """Sort distinct keys.
-
-    Args:
-        keys: the first ``count`` are sorted; overwritten.
-        spare: as long; overwritten.
-        count: number of keys.
-
-    Returns:
-        The array that holds them in descending order, one of the two.
-    """
-    for start in range(0, count, RUN):
-        _sort_run(keys, spare, start, min(start + RUN, count))
-    source, target = spare, keys
-    width = RUN
-    while width < count:
-        for start in range(0, count, 2 * width):
-            middle, stop = min(start + width, count), min(start + 2 * width, count)
-            _merge(source, target, start, middle, stop)
-        source, target = target, source
-        width *= 2
-    return source
