@@ -88,6 +88,8 @@ def check_column(name: str, column: pa.Array) -> None:
         column.validate(full=True)
     except pa.ArrowInvalid as error:
         raise IndexFormatError("column is inconsistent", where=name, received=error) from error
+    if column.offset:
+        raise IndexFormatError("column is a part of another one", where=name)
     if not len(column) or column[0].as_py():
         raise IndexFormatError("row 0 must be unknown", where=name)
     if column.type == _KINDS["number"] and column[0].is_valid:

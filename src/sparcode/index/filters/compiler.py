@@ -150,13 +150,13 @@ class FilterCompiler:
         column = self.attributes.column(predicate.attribute)
         kind = kind_of(column)
         if kind == "number":
-            return _words(_numbers(column, predicate))
+            holds = _numbers(column, predicate)
+            return self._all & _bit_buffer(holds, 0) & _bit_buffer(holds, 1)
         texts = pa.array(_texts(predicate), pa.string())
         vocabulary = column.dictionary if kind == "category" else column.values.dictionary
         matching = _matching(vocabulary, predicate, texts)
-        if kind == "category":
-            return _words(_categories(column, predicate, matching))
-        return bits.pack_bits(_sets(column, predicate, matching))
+        holds_of = _categories if kind == "category" else _sets
+        return self._all & holds_of(column, predicate, matching)
 
 
 def _matching(vocabulary: pa.Array, predicate: Compare | In | Has, texts: pa.Array) -> pa.Array:
@@ -179,28 +179,41 @@ def _numbers(column: pa.Array, predicate: Compare | In | Has) -> pa.BooleanArray
     return _COMPARISONS[predicate.operator](column, pa.scalar(float(predicate.value)))
 
 
-def _categories(column: pa.Array, predicate: Compare | In | Has, matching: pa.Array) -> pa.BooleanArray:
+def _categories(column: pa.Array, predicate: Compare | In | Has, matching: pa.Array) -> NDArray[np.uint64]:
     if isinstance(predicate, Has) or (
         isinstance(predicate, Compare) and predicate.operator not in ("=", "!=")
     ):
         raise _unsupported(predicate, "a category", "=, != or in")
     if isinstance(predicate, Compare) and predicate.operator == "!=":
         matching = pc.invert(matching)
-    return matching.take(column.indices)
+    return bits.pack_bits(_looked_up(matching, column.indices)) & _bit_buffer(column, 0)
 
 
-def _sets(column: pa.Array, predicate: Compare | In | Has, matching: pa.Array) -> NDArray[np.bool_]:
+def _sets(column: pa.Array, predicate: Compare | In | Has, matching: pa.Array) -> NDArray[np.uint64]:
     if isinstance(predicate, Compare):
         raise _unsupported(predicate, "a set", "has or in")
     holds = np.zeros(len(column), dtype=np.bool_)
-    hits = matching.take(column.flatten().indices)
-    holds[pc.list_parent_indices(column).filter(hits).to_numpy()] = True
-    return holds
+    hits = _looked_up(matching, column.flatten().indices)
+    holds[pc.list_parent_indices(column).to_numpy()[hits]] = True
+    return bits.pack_bits(holds)
 
 
-def _words(holds: pa.BooleanArray) -> NDArray[np.uint64]:
-    """The bits of a boolean array, whose nulls are false; Arrow has them in the order of a bitset."""
-    return bits.pack_bits(pc.fill_null(holds, False).to_numpy(zero_copy_only=False))
+def _looked_up(matching: pa.Array, codes: pa.Array) -> NDArray[np.bool_]:
+    """(n,) whether the text of each code matches; anything where a code is null."""
+    table = matching.to_numpy(zero_copy_only=False)
+    numbers = np.frombuffer(codes.buffers()[1], np.int32)[codes.offset : codes.offset + len(codes)]
+    return table.take(numbers, mode="clip") if len(table) else np.zeros(len(codes), np.bool_)
+
+
+def _bit_buffer(array: pa.Array, which: int) -> NDArray[np.uint64]:
+    """The validity bits (0) or the values (1) of an array, which Arrow has in the order of a bitset."""
+    buffer, size = array.buffers()[which], bits.num_words(len(array) - 1) * 8
+    if buffer is None:  # nothing is null
+        return np.full(size // 8, ~np.uint64(0))
+    packed = np.zeros(size, np.uint8)
+    count = min(size, -(-len(array) // 8))
+    packed[:count] = np.frombuffer(buffer, np.uint8)[:count]
+    return packed.view(np.uint64)
 
 
 def _size(text: str, found: NDArray[np.uint64] | str) -> int:
