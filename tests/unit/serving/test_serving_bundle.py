@@ -54,7 +54,7 @@ def test_a_bundle_holds_the_files_of_the_format_and_nothing_else(case: Case) -> 
         *(f"item_features/{number}.npy" for number in range(3)),
     }
     rest = {name for name in set(files) - common if not name.startswith("attributes/")}
-    assert len(set(files) - common - rest) == 4  # manifest, one number, one set
+    assert len(set(files) - common - rest) == 2  # manifest and table
     assert common <= set(files)
     if case is TWO_TOWER:
         assert rest == {"item_vectors.npy"}
