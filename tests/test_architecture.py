@@ -68,7 +68,7 @@ WITHOUT_MINDSPORE = {
     "serving",
     "evaluation.metrics",
 }
-INDEX_LIBRARIES = {"numpy", "numba"}
+INDEX_LIBRARIES = {"numpy", "numba", "pyarrow"}
 RUNTIME_NAMES = {
     "set_device",
     "set_context",
@@ -424,7 +424,7 @@ def import_with_block(module: str, *blocked: str) -> subprocess.CompletedProcess
 @pytest.mark.parametrize(
     ("module", "blocked"),
     [
-        ("sparcode.index", ("mindspore", "pandas", "pydantic", "ruamel", "scipy", "pyarrow", "tqdm")),
+        ("sparcode.index", ("mindspore", "pandas", "pydantic", "ruamel", "scipy", "tqdm")),
         ("sparcode.evaluation.metrics", ("mindspore",)),
         ("sparcode.config.arguments", ("mindspore", "numpy", "pandas")),
         ("sparcode.data.dataset", ("mindspore",)),

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import DependencyError, UsageError
+from sparcode.index.search.results import best_candidates, no_results
 from sparcode.types import NO_ITEM, SearchResult
 
 HNSW_M = 32
@@ -210,7 +211,7 @@ def _search_widening(
     ``candidates(queries, fetch)`` gives (B, fetch) item ids, below 1 where there is none.
     """
     num_items = len(vectors) - 1
-    result = _empty_result(len(queries), k)
+    result = no_results(len(queries), k)
     rows = np.arange(len(queries))
     longest = max((len(ids) for ids in excluded), default=0)
     fetch = min(k + min(longest, k), num_items)
@@ -222,17 +223,11 @@ def _search_widening(
                 short.append(row)
                 continue
             scores = vectors[left] @ queries[row]
-            best = np.lexsort((left, -scores))[:k]
-            result.item_ids[row, : len(best)] = left[best]
-            result.scores[row, : len(best)] = scores[best]
+            best = best_candidates(left[None], scores[None], k)
+            result.item_ids[row], result.scores[row] = best.item_ids[0], best.scores[0]
         rows = np.array(short, dtype=np.int64)
         fetch = min(2 * fetch, num_items)
     return result
-
-
-def _empty_result(num_queries: int, k: int) -> SearchResult:
-    item_ids = np.full((num_queries, k), NO_ITEM, dtype=np.int64)
-    return SearchResult(item_ids, np.full((num_queries, k), -np.inf, dtype=np.float32))
 
 
 def _finite_matrix(values: ArrayLike, name: str) -> NDArray[np.float32]:

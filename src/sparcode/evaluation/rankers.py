@@ -16,8 +16,9 @@ from sparcode.data.dataset import Dataset
 from sparcode.evaluation.ann import VectorSearch
 from sparcode.evaluation.queries import QuerySet
 from sparcode.index import InvertedIndex
-from sparcode.index.search.dense import DenseIndex, top_k_of_scores
+from sparcode.index.search.dense import DenseIndex
 from sparcode.index.search.reranking import listed_scores
+from sparcode.index.search.results import top_k_of_scores
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
 from sparcode.model.matching import MatchingNetwork
@@ -156,15 +157,6 @@ class IndexRanker(StagedRanker):
             return None
         terms, weights = (part[:, -self._item_places :] for part in encoded[:2])
         return listed_scores(self.index.search, terms, weights, item_ids)
-
-    def redirected_share(self, queries: QuerySet) -> float:
-        """Share of the queries' terms that have no list of their own, so that another one answers."""
-        redirects = self.index.terms.redirects
-        if redirects is None:
-            return 0.0
-        term_ids = self.encode(queries)[0]
-        real = term_ids[term_ids >= 0]
-        return float((redirects[real] != real).mean())
 
 
 class VectorRanker(StagedRanker):

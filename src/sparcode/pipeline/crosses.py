@@ -20,7 +20,7 @@ from sparcode.errors import ConfigError
 from sparcode.evaluation.metrics import ranking_metrics
 from sparcode.evaluation.queries import QuerySet
 from sparcode.evaluation.rankers import SCORE_BATCH, CrossRanker
-from sparcode.index.search.dense import top_k_of_scores
+from sparcode.index.search.results import top_k_of_scores
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.matching import MatchingNetwork
 from sparcode.pipeline.queries import validation_queries

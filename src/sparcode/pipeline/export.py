@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sparcode.config.arguments import ExportArguments
 from sparcode.model.sparcode import SparCode
-from sparcode.pipeline.index import index_parts
+from sparcode.pipeline.index import PARTS
 from sparcode.pipeline.runs import build_run_index, open_run
 from sparcode.serving.export.exporter import BundleReport, ExportRequest, export_bundle
 
@@ -20,11 +20,8 @@ def export_run(arguments: ExportArguments) -> BundleReport | None:
     network = run.network
     has_codes = isinstance(network, SparCode)
     codebooks = network.term_codebooks() if has_codes else None
-    with index_parts(arguments.run_dir) as parts:
-        index = build_run_index(run, parts).index if has_codes else None
-        request = ExportRequest(
-            network, run.dataset, run.config, index, codebooks, arguments.output, run.crosses
-        )
-        verified = export_bundle(request) if run.world.first else None
-        run.world.leave()
-        return verified
+    index = build_run_index(run, arguments.run_dir / PARTS).index if has_codes else None
+    request = ExportRequest(network, run.dataset, run.config, index, codebooks, arguments.output, run.crosses)
+    verified = export_bundle(request) if run.world.first else None
+    run.world.leave()
+    return verified

@@ -9,7 +9,8 @@ from sparcode.errors import DependencyError, UsageError
 from sparcode.evaluation.ann import HnswSearch, IvfSearch, VectorSearch
 from sparcode.evaluation.metrics import index_recall_at_k
 from sparcode.index.search import dense
-from sparcode.index.search.dense import DenseIndex, top_k_of_scores
+from sparcode.index.search.dense import DenseIndex
+from sparcode.index.search.results import top_k_of_scores
 
 RNG = np.random.default_rng(3)
 VECTORS = RNG.standard_normal((801, 16)).astype(np.float32)
