@@ -49,6 +49,7 @@ WITHOUT_MINDSPORE = {
     "entry",
     "data",
     "index",
+    "crosses",
     "evaluation.metrics",
 }
 INDEX_LIBRARIES = {"numpy", "numba"}

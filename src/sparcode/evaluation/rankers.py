@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset
 from sparcode.evaluation.ann import VectorSearch, top_k_of_scores
+from sparcode.evaluation.metrics import ranking_metrics
 from sparcode.evaluation.queries import QuerySet, encode_queries
 from sparcode.index import InvertedIndex
 from sparcode.index.search.reranking import listed_scores
@@ -250,12 +251,23 @@ def _rank_blocks(
         rows = slice(start, start + SCORE_BATCH)
         block = block_scores(rows)
         if exclude_seen:
-            for row, seen in zip(block, queries.seen[rows], strict=True):
-                row[seen] = -np.inf
+            _mask_seen(block, queries.seen[rows])
         result = top_k_of_scores(block, k)
         ids.append(result.item_ids)
         scores.append(result.scores)
     return SearchResult(np.concatenate(ids), np.concatenate(scores))
+
+
+def ranking_values(scores: NDArray[np.float32], queries: QuerySet, ks: Sequence[int]) -> dict[str, float]:
+    """Metrics of rankings by scores (B, I + 1), of which those of seen items are overwritten."""
+    _mask_seen(scores, queries.seen)
+    item_ids = top_k_of_scores(scores, max(ks)).item_ids
+    return ranking_metrics(item_ids, queries.target_indptr, queries.target_items, ks)
+
+
+def _mask_seen(scores: NDArray[np.float32], seen: Sequence[NDArray[np.int32]]) -> None:
+    for row, items in zip(scores, seen, strict=True):
+        row[items] = -np.inf
 
 
 def _encode(cell: nn.Cell, queries: QuerySet, batch_size: int) -> tuple[NDArray, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,17 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from sparcode.config.schema import Config
-from sparcode.crosses import CrossTable, FollowingOptions, following_weights, ridge_weights
+from sparcode.crosses import (
+    CrossTable,
+    FollowingOptions,
+    ScoreBlock,
+    choose_weight,
+    following_weights,
+    ridge_weights,
+)
 from sparcode.data.dataset import Dataset
 from sparcode.errors import ConfigError
-from sparcode.evaluation.ann import top_k_of_scores
-from sparcode.evaluation.metrics import ranking_metrics
-from sparcode.evaluation.queries import QuerySet
-from sparcode.evaluation.rankers import SCORE_BATCH, CrossRanker
+from sparcode.evaluation.rankers import SCORE_BATCH, CrossRanker, ranking_values
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.matching import MatchingNetwork
 from sparcode.pipeline.queries import validation_queries
@@ -28,9 +32,6 @@ from sparcode.training.world import World
 
 CHOICE_FILE = "crosses.json"
 """File of a run directory that says which weight was chosen, for what, and what it gained."""
-
-_HALF_OCTAVES = range(-8, 13)
-"""Weights that are tried: 0 and 2 ** (n / 2) times the ratio of the spreads of the two scores."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -129,58 +130,28 @@ def _choose(model: TrainedModel, crosses: CrossTable, world: World) -> dict[str,
     k = int(metric.split("@")[1])
     scorer = ExhaustiveScorer(model.network, model.dataset.num_items, SCORE_BATCH)
 
-    def both(rows: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        history = queries.history[rows]
-        own_part = history[:, -crosses.encoder_length :]
-        return scorer.scores(own_part, [part[rows] for part in queries.user_rows]), crosses.scores(history)
+    def blocks() -> Iterator[ScoreBlock]:
+        for start in range(0, len(queries), SCORE_BATCH):
+            rows = slice(start, min(start + SCORE_BATCH, len(queries)))
+            history = queries.history[rows]
+            own_part = history[:, -crosses.encoder_length :]
+            own = scorer.scores(own_part, [part[rows] for part in queries.user_rows])
+            yield ScoreBlock(rows, own, crosses.scores(history))
 
-    weights = _candidates(both, len(queries), world)
-    found: list[list[NDArray[np.int64]]] = [[] for _ in weights]
-    for start in range(0, len(queries), SCORE_BATCH):
-        rows = slice(start, start + SCORE_BATCH)
-        own, added = both(rows)
-        for weight, ids in zip(weights, found, strict=True):
-            ids.append(_best(own + np.float32(weight) * added, queries, rows, k))
-    values = [_value(ids, queries, metric, world) for ids in found]
-    best = int(np.argmax(values))
+    def value(rows: slice, scores: NDArray[np.float32]) -> list[float]:
+        return [ranking_values(scores, queries.part(rows), [k])[metric]]
+
+    choice = choose_weight(blocks(), value, [metric], world)
     _LOG.info(
         "crosses: weight %.4g chosen on %d validation users, %s %.4f instead of %.4f",
-        weights[best],
-        len(every),
+        choice.weight,
+        choice.num_queries,
         metric,
-        values[best],
-        values[0],
+        choice.metrics[metric],
+        choice.values[0][metric],
     )
-    tried = [{"weight": weight, metric: value} for weight, value in zip(weights, values, strict=True)]
-    return {"weight": weights[best], "tried": tried}
-
-
-def _candidates(
-    both: Callable[[slice], tuple[NDArray[np.float32], NDArray[np.float32]]], count: int, world: World
-) -> list[float]:
-    """The weights to try: the same on every worker, from the spreads of the first scores of the first one."""
-    ratios = np.zeros(0)
-    if count:
-        own, added = both(slice(0, SCORE_BATCH))
-        ratios = np.array([own[:, 1:].std() / max(added[:, 1:].std(), 1e-12)], np.float64)
-    ratio = float(world.gather(ratios)[0])
-    return [0.0, *(ratio * 2.0 ** (step / 2) for step in _HALF_OCTAVES)]
-
-
-def _value(found: list[NDArray[np.int64]], queries: QuerySet, metric: str, world: World) -> float:
-    """A metric of the rankings of all workers."""
-    values = {metric: 0.0}
-    if len(queries):
-        k = int(metric.split("@")[1])
-        ids = np.concatenate(found)
-        values = {metric: ranking_metrics(ids, queries.target_indptr, queries.target_items, [k])[metric]}
-    return world.mean(values, len(queries))[metric]
-
-
-def _best(scores: NDArray[np.float32], queries: QuerySet, rows: slice, k: int) -> NDArray[np.int64]:
-    for row, seen in zip(scores, queries.seen[rows], strict=True):
-        row[seen] = -np.inf
-    return top_k_of_scores(scores, k).item_ids
+    tried = [{"weight": weight, **value} for weight, value in zip(choice.weights, choice.values, strict=True)]
+    return {"weight": choice.weight, "tried": tried}
 
 
 def cross_baseline(crosses: CrossTable | None) -> CrossRanker:
