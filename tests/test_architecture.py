@@ -32,7 +32,7 @@ ALLOWED_ROOMS = {
     "data": _BASE,
     "index": {"errors", "types"},
     "crosses": _BASE,
-    "model": _BASE | {"crosses"},
+    "model": _BASE,
     "evaluation.metrics": _BASE,
     "training": _CORE | {"environment"},
     "serving": _CORE | {"environment"},

@@ -373,12 +373,6 @@ class Config(Section):
         return self
 
     def _check_crosses(self) -> None:
-        kind = self.crosses.kind
-        if self.model.name not in ("sparcode", "all_to_all"):
-            raise ValueError(
-                f"crosses.kind {kind} adds posting lists, but a {self.model.name} model has none: "
-                "set crosses.kind to none"
-            )
         if self.data.source == "deezer":
             raise ValueError("crosses.kind must be none: queries of data.source deezer have no histories")
         if 0 < self.crosses.max_history < self.data.max_history:
