@@ -164,7 +164,7 @@ def make_request(case: Case, output: Path) -> ExportRequest:
         options = BuildOptions(prune=case.prune, top_l=6, signed=case.signed)
         index = build_index(NetworkBlockScorer(network, NUM_ITEMS), codebooks, options).index
         if crosses is not None:
-            index = append_lists(index, crosses.row_blocks(), 0, crosses.signed)
+            index = append_lists(index, crosses.row_blocks(), 0, signed=False)
     return ExportRequest(network, dataset, config, index, codebooks, output, crosses)
 
 

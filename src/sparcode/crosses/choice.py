@@ -138,11 +138,13 @@ def _candidates(first: ScoreBlock | None, workers: Workers) -> list[float]:
     """The weights to try: the same on every worker, from the spreads of the first block of the first one."""
     ratios = np.zeros(0)
     if first is not None:
-        own = first.own[np.isfinite(first.own)]
-        ratios = np.array([own.std() / max(first.added[:, 1:].std(), 1e-12)], np.float64)
+        own, added = first.own[np.isfinite(first.own)], first.added[:, 1:].std()
+        ratios = np.array([own.std() / added if added > 0 else 0.0], np.float64)
     every = workers.gather(ratios)
     if not len(every):
         raise _no_queries()
+    if not every[0]:  # the crosses say nothing
+        return [0.0]
     return [0.0, *(float(every[0]) * 2.0 ** (step / 2) for step in HALF_OCTAVES)]
 
 

@@ -27,8 +27,7 @@ class CrossTable:
     ``first_term + j - 1``, its list is row j, and a query names it with ``weight * age_decay ** age``.
 
     Attributes:
-        rows: (I + 1, I + 1) float32; row and column 0 are empty.
-        signed: whether weights of either sign count; otherwise absent ones count as 0 and none is negative.
+        rows: (I + 1, I + 1) float32, none below 0; row and column 0 are empty.
         history_length: L', items of a history that count, the last ones.
         encoder_length: L, those of them that the network's encoder reads, at most L'.
         age_decay: factor for each step of age, in (0, 1].
@@ -36,7 +35,6 @@ class CrossTable:
     """
 
     rows: csr_matrix
-    signed: bool
     history_length: int
     encoder_length: int
     age_decay: float = 1.0

@@ -17,6 +17,7 @@ from sparcode.config.schema import Config
 from sparcode.crosses import (
     CrossTable,
     FollowingOptions,
+    RidgeOptions,
     ScoreBlock,
     choose_weight,
     following_weights,
@@ -38,7 +39,7 @@ _LOG = logging.getLogger(__name__)
 
 def fit_crosses(config: Config, dataset: Dataset) -> CrossTable:
     """The table that the crosses section asks for, with weight 1 where it does not name one."""
-    section, train = config.crosses, dataset.train
+    section, train, num_items = config.crosses, dataset.train, dataset.num_items
     if section.kind == "following" and not dataset.ordered:
         raise ConfigError(
             f"crosses of following items need an order, data set {dataset.name} has none",
@@ -48,15 +49,15 @@ def fit_crosses(config: Config, dataset: Dataset) -> CrossTable:
         )
     rows: csr_matrix
     if section.kind == "ridge":
-        rows = ridge_weights(train.indptr, train.items, dataset.num_items, section.ridge, section.known_items)
+        ridge = RidgeOptions(section.ridge, section.neighbours, section.user_power, section.known_items)
+        rows = ridge_weights(train.indptr, train.items, num_items, ridge)
     else:
         names = FollowingOptions.__dataclass_fields__
         options = FollowingOptions(**{name: getattr(section, name) for name in names})
-        rows = following_weights(train.indptr, train.items, dataset.num_items, options)
+        rows = following_weights(train.indptr, train.items, num_items, options)
     length = section.max_history or config.data.max_history
     return CrossTable(
         rows,
-        section.kind == "ridge",
         length,
         config.data.max_history,
         section.age_decay,
