@@ -283,12 +283,15 @@ class CrossesConfig(Section):
         1.0, description="factor on a history item's weight for each later item"
     )
     top_l: int = Field(0, ge=0, description="postings of a history item's list, 0 = no limit")
-    ridge: Rate = Field(300.0, description="L2 penalty of the regression (ridge)")
+    ridge: Rate = Field(20.0, description="L2 penalty of the regression (ridge)")
     neighbours: Positive = Field(
-        400, description="items that an item is predicted from, those with most common users (ridge)"
+        200, description="items that an item is predicted from, those with most common users (ridge)"
     )
     user_power: Annotated[float, Field(ge=0.0)] = Field(
         0.5, description="division of what a user says by the number of their items to this power (ridge)"
+    )
+    item_power: Annotated[float, Field(ge=0.0)] = Field(
+        0.5, description="multiplication of an item's penalty by its number of users to this power (ridge)"
     )
     known_items: int = Field(
         0,

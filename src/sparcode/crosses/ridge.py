@@ -28,13 +28,17 @@ class RidgeOptions:
         strength: of the L2 penalty, above 0.
         neighbours: m, items that an item is predicted from: those with most common users, for their
             popularity.
-        user_power: a user with n items counts n to minus this power (as much as all users in the mean).
+        user_power: a user with n items counts n to minus this power, less a common factor that leaves the
+            number of interactions as it is.
+        item_power: the penalty of an item's weights is ``strength`` times its (so weighted) number of users
+            to this power.
         known_items: n, how many items of a history the regression counts on, for cold start; 0 = all.
     """
 
     strength: float
     neighbours: int
     user_power: float = 0.0
+    item_power: float = 0.0
     known_items: int = 0
 
 
@@ -43,7 +47,7 @@ def ridge_weights(
 ) -> csr_matrix:
     """Non-negative ridge regression of every item on its neighbours.
 
-    Column i of the weights b minimises ``sum_u w_u (x_ui - sum_j x_uj b_j)^2 + strength * sum_j b_j^2`` over
+    Column i of the weights b minimises ``sum_u w_u (x_ui - sum_j x_uj b_j)^2 + sum_j penalty_j b_j^2`` over
     ``b >= 0`` with x the users-by-items matrix and j the neighbours of i, by coordinate descent.
 
     With ``known_items`` an item is predicted from n random items of each user instead of from all of them, in
@@ -80,7 +84,8 @@ def ridge_weights(
     found = np.zeros((num_items + 1, options.neighbours), np.int32)
     values = np.zeros(found.shape, np.float32)
     lengths = np.zeros(num_items + 1, np.int64)
-    _regress(_arrays(inputs), _arrays(targets), diagonal, options.strength, (found, values, lengths))
+    penalties = options.strength * np.maximum(diagonal, 1e-12) ** options.item_power
+    _regress(_arrays(inputs), _arrays(targets), (diagonal, penalties), (found, values, lengths))
     kept = np.arange(options.neighbours) < lengths[:, None]
     borders = np.concatenate([[0], np.cumsum(lengths)])
     columns = csr_matrix((values[kept], found[kept], borders), shape=(num_items + 1, num_items + 1))
@@ -99,9 +104,10 @@ def _arrays(matrix: csr_matrix) -> tuple[NDArray, NDArray, NDArray]:
 
 
 @njit(cache=True, nogil=True)
-def _regress(inputs, targets, diagonal, strength, out):  # type: ignore[no-untyped-def]
+def _regress(inputs, targets, own, out):  # type: ignore[no-untyped-def]
     """Solve for each item; ``out`` takes item ids and weights (I + 1, m) above 0, and their numbers."""
     indptr, indices, data = inputs
+    diagonal, penalties = own
     found, values, lengths = out
     places = np.full(len(lengths), -1, np.int64)
     for item in range(1, len(lengths)):
@@ -113,7 +119,7 @@ def _regress(inputs, targets, diagonal, strength, out):  # type: ignore[no-untyp
                 place = places[indices[entry]]
                 if place >= 0:
                     gram[row, place] = data[entry]
-            gram[row, row] = diagonal[near[row]] + strength
+            gram[row, row] = diagonal[near[row]] + penalties[near[row]]
         places[near] = -1
         solution = _non_negative(gram, known)
         for row in np.flatnonzero(solution > 0):

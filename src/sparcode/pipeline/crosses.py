@@ -49,10 +49,11 @@ def fit_crosses(config: Config, dataset: Dataset) -> CrossTable:
         )
     rows: csr_matrix
     if section.kind == "ridge":
-        ridge = RidgeOptions(section.ridge, section.neighbours, section.user_power, section.known_items)
+        names = RidgeOptions.__dataclass_fields__.keys() - {"strength"}
+        ridge = RidgeOptions(section.ridge, **{name: getattr(section, name) for name in names})
         rows = ridge_weights(train.indptr, train.items, num_items, ridge)
     else:
-        names = FollowingOptions.__dataclass_fields__
+        names = FollowingOptions.__dataclass_fields__.keys()
         options = FollowingOptions(**{name: getattr(section, name) for name in names})
         rows = following_weights(train.indptr, train.items, num_items, options)
     length = section.max_history or config.data.max_history

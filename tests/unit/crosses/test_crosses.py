@@ -21,12 +21,15 @@ def random_interactions(repeats: bool = False) -> tuple[np.ndarray, np.ndarray]:
     return np.cumsum([0, *lengths]), np.concatenate(rows).astype(np.int32)
 
 
-def regression(inputs: np.ndarray, outputs: np.ndarray, near: list[list[int]], strength: float) -> np.ndarray:
+def regression(
+    inputs: np.ndarray, outputs: np.ndarray, near: list[list[int]], strength: float, power: float = 0.0
+) -> np.ndarray:
     """Column i: the non-negative least squares of outputs[:, i] on inputs[:, near[i]], by another solver."""
     expected = np.zeros((NUM_ITEMS + 1, NUM_ITEMS + 1))
     for item in range(1, NUM_ITEMS + 1):
         columns = near[item]
-        system = np.vstack([inputs[:, columns], strength**0.5 * np.eye(len(columns))])
+        penalties = strength * (inputs[:, columns] ** 2).sum(0) ** power
+        system = np.vstack([inputs[:, columns], np.diag(penalties**0.5)])
         target = np.concatenate([outputs[:, item], np.zeros(len(columns))])
         expected[columns, item] = nnls(system, target)[0]
     return expected
@@ -52,8 +55,8 @@ def test_ridge_solves_a_regression_for_each_item_without_itself(repeats: bool, p
     weights = np.maximum(counts, 1) ** -power
     weights *= counts.sum() / (weights @ counts)
     weighted = matrix * weights[:, None] ** 0.5
-    expected = regression(weighted, weighted, all_others(), 2.5)
-    options = RidgeOptions(2.5, neighbours=NUM_ITEMS, user_power=power)
+    expected = regression(weighted, weighted, all_others(), 2.5, power / 2)
+    options = RidgeOptions(2.5, neighbours=NUM_ITEMS, user_power=power, item_power=power / 2)
     found = ridge_weights(indptr, items, NUM_ITEMS, options).toarray()
     assert found.dtype == np.float32
     assert ((expected == 0) & (matrix.T @ matrix > 0)).sum() > NUM_ITEMS + 3  # weights that would be negative
