@@ -6,8 +6,8 @@ crosses.kind=ridge --vary crosses.ridge=20,40 --lists 25,50,100``
 One row for every combination of the ``--vary`` settings, on validation users (``--split test`` once they are
 chosen). ``--dense`` adds the regression on all items with weights of either sign for some penalties
 ("Embarrassingly Shallow Autoencoders for Sparse Data", Steck 2019), with ``crosses.user_power`` of the
-configuration and with 0; it needs 24 bytes for every pair of items. ``--lists`` adds rows for the best weights
-of every list alone: as they are (``cut``), and less the best one that is left out (``floor``).
+configuration and with 0; it needs 24 bytes for every pair of items. ``--lists`` adds rows for the best
+weights of every list alone: as they are (``cut``), and less the best one that is left out (``floor``).
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _tables(
 
 
 def _dense(dataset: Dataset, strength: float, power: float) -> np.ndarray:
-    """(I + 1, I + 1) float32 weights of either sign: P / -diag(P) by columns, P = (X'WX + strength * I)^-1."""
+    """(I + 1, I + 1) weights of either sign: P / -diag(P) by columns, P = (X'WX + strength * I)^-1."""
     train = dataset.train
     users = np.repeat(np.arange(dataset.num_users), train.counts())
     seen = csr_matrix((np.ones(len(users)), (users, train.items - 1)), (dataset.num_users, dataset.num_items))

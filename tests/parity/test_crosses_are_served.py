@@ -241,6 +241,30 @@ def test_training_chooses_the_weight_and_evaluation_uses_it(tmp_path: Path) -> N
     assert run.crosses.weight == choice["weight"]
 
 
+def test_one_trained_model_is_evaluated_with_and_without_crosses(tmp_path: Path) -> None:
+    """A two-tower trained without: they are fitted, and their weight chosen, when an evaluation asks."""
+    without = ring_run(tmp_path, {"model.name": "two_tower", "crosses.kind": "none"})
+    config = without.model_copy(update={"crosses": ring_run(tmp_path).crosses})
+    run_dir = tmp_path / "run"
+    train_run(TrainArguments(without, run_dir, False))
+    assert not (run_dir / CHOICE_FILE).exists()
+    exact, approximate, alone, plain = (
+        evaluate_run(EvalArguments(asked, run_dir, "test", retriever, None))
+        for asked, retriever in (
+            (config, "exact"),
+            (config, "hnsw"),
+            (config, "crosses"),
+            (without, "exact"),
+        )
+    )
+    weight = json.loads((run_dir / CHOICE_FILE).read_text())["weight"]
+    assert exact["crosses"]["weight"] == approximate["crosses"]["weight"] == weight > 0
+    assert approximate["metrics"] == pytest.approx(exact["metrics"], abs=1e-6)  # 500 candidates are all items
+    assert plain["crosses"] is None
+    assert plain["metrics"]["ndcg@10"] < exact["metrics"]["ndcg@10"]
+    assert alone["metrics"]["ndcg@10"] > 0.5
+
+
 def test_following_needs_an_order() -> None:
     unordered = replace(tiny_dataset(), ordered=False)
     with pytest.raises(ConfigError, match="need an order"):

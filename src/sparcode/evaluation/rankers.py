@@ -16,7 +16,6 @@ from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset
 from sparcode.evaluation.ann import VectorSearch, top_k_of_scores
 from sparcode.evaluation.crossed_search import CrossedSearch
-from sparcode.evaluation.metrics import ranking_metrics
 from sparcode.evaluation.queries import QuerySet, encode_queries
 from sparcode.index import InvertedIndex
 from sparcode.index.search.reranking import listed_scores
@@ -279,21 +278,15 @@ def _rank_blocks(
         rows = slice(start, start + SCORE_BATCH)
         block = block_scores(rows)
         if exclude_seen:
-            _mask_seen(block, queries.seen[rows])
+            mask_seen(block, queries.seen[rows])
         result = top_k_of_scores(block, k)
         ids.append(result.item_ids)
         scores.append(result.scores)
     return SearchResult(np.concatenate(ids), np.concatenate(scores))
 
 
-def ranking_values(scores: NDArray[np.float32], queries: QuerySet, ks: Sequence[int]) -> dict[str, float]:
-    """Metrics of rankings by scores (B, I + 1), of which those of seen items are overwritten."""
-    _mask_seen(scores, queries.seen)
-    item_ids = top_k_of_scores(scores, max(ks)).item_ids
-    return ranking_metrics(item_ids, queries.target_indptr, queries.target_items, ks)
-
-
-def _mask_seen(scores: NDArray[np.float32], seen: Sequence[NDArray[np.int32]]) -> None:
+def mask_seen(scores: NDArray[np.float32], seen: Sequence[NDArray[np.int32]]) -> None:
+    """Set the scores (B, I + 1) of seen items to -inf."""
     for row, items in zip(scores, seen, strict=True):
         row[items] = -np.inf
 

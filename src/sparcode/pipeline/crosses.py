@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from sparcode.config.schema import Config
@@ -18,14 +15,13 @@ from sparcode.crosses import (
     CrossTable,
     FollowingOptions,
     RidgeOptions,
-    ScoreBlock,
-    choose_weight,
     following_weights,
     ridge_weights,
 )
 from sparcode.data.dataset import Dataset
 from sparcode.errors import ConfigError
-from sparcode.evaluation.rankers import SCORE_BATCH, CrossRanker, ranking_values
+from sparcode.evaluation.cross_weight import choose_cross_weight
+from sparcode.evaluation.rankers import SCORE_BATCH, CrossRanker
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.matching import MatchingNetwork
 from sparcode.pipeline.queries import validation_queries
@@ -49,11 +45,12 @@ def fit_crosses(config: Config, dataset: Dataset) -> CrossTable:
         )
     rows: csr_matrix
     if section.kind == "ridge":
-        names = RidgeOptions.__dataclass_fields__.keys() - {"strength"}
-        ridge = RidgeOptions(section.ridge, **{name: getattr(section, name) for name in names})
+        ridge = RidgeOptions(
+            section.ridge, section.neighbours, section.user_power, section.item_power, section.known_items
+        )
         rows = ridge_weights(train.indptr, train.items, num_items, ridge)
     else:
-        names = FollowingOptions.__dataclass_fields__.keys()
+        names = FollowingOptions.__dataclass_fields__
         options = FollowingOptions(**{name: getattr(section, name) for name in names})
         rows = following_weights(train.indptr, train.items, num_items, options)
     length = section.max_history or config.data.max_history
@@ -127,23 +124,10 @@ def _recorded(path: Path, chosen_for: dict[str, Any]) -> dict[str, Any] | None:
 
 def _choose(model: TrainedModel, crosses: CrossTable, world: World) -> dict[str, Any]:
     every = validation_queries(model.config, model.dataset, crosses.history_length)
-    queries = every.part(world.share(len(every)))
     metric = model.config.train.monitor
-    k = int(metric.split("@")[1])
     scorer = ExhaustiveScorer(model.network, model.dataset.num_items, SCORE_BATCH)
-
-    def blocks() -> Iterator[ScoreBlock]:
-        for start in range(0, len(queries), SCORE_BATCH):
-            rows = slice(start, min(start + SCORE_BATCH, len(queries)))
-            history = queries.history[rows]
-            own_part = history[:, -crosses.encoder_length :]
-            own = scorer.scores(own_part, [part[rows] for part in queries.user_rows])
-            yield ScoreBlock(rows, own, crosses.scores(history))
-
-    def value(rows: slice, scores: NDArray[np.float32]) -> list[float]:
-        return [ranking_values(scores, queries.part(rows), [k])[metric]]
-
-    choice = choose_weight(blocks(), value, [metric], world)
+    queries = every.part(world.share(len(every)))
+    choice = choose_cross_weight(scorer.scores, crosses, queries, [metric], world)
     _LOG.info(
         "crosses: weight %.4g chosen on %d validation users, %s %.4f instead of %.4f",
         choice.weight,
