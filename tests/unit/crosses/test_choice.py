@@ -94,3 +94,10 @@ def test_workers_choose_as_one_does(split: int) -> None:
 def test_without_a_query_nothing_can_be_chosen(weights: list[float] | None) -> None:
     with pytest.raises(ConfigError, match=r"crosses\.weight: no user has a validation target"):
         choose_weight([], metric, NAMES, Alone(), weights)
+
+
+def test_crosses_that_say_nothing_have_no_weight() -> None:
+    nothing = [ScoreBlock(slice(0, 4), OWN[:4], np.zeros_like(OWN[:4]))]
+    choice = choose_weight(nothing, metric, NAMES, Alone())
+    assert choice.weights == (0.0,)
+    assert choice.weight == 0

@@ -152,3 +152,12 @@ def test_what_a_history_adds() -> None:
     np.testing.assert_allclose(found[0], 0.75 * rows[4] + 4.5 * rows[2], rtol=1e-5)
     np.testing.assert_array_equal(found[1], 0)
     np.testing.assert_array_equal(np.concatenate(list(table.row_blocks())), rows[1:, 1:])
+
+
+@pytest.mark.parametrize("strength", [1e-300, 1e-12])
+def test_items_that_always_come_together_are_no_trouble(strength: float) -> None:
+    """Their gram matrix is singular but for the penalty, which float64 does not see beside their counts."""
+    indptr, items = np.arange(0, 31, 3), np.tile([1, 2, 3], 10).astype(np.int32)
+    found = ridge_weights(indptr, items, 3, RidgeOptions(strength, neighbours=3)).toarray()
+    np.testing.assert_allclose(found[1:, 1:].sum(0), 1, atol=1e-6)  # each is said by the two others
+    assert (found >= 0).all()
