@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from sparcode.crosses import CrossTable, ScoreBlock, WeightChoice, choose_weight
 from sparcode.crosses.choice import Workers
 from sparcode.crosses.table import Scores
+from sparcode.evaluation.ann import top_k_of_scores
 from sparcode.evaluation.metrics import parse_metric, ranking_metrics
 from sparcode.evaluation.queries import QuerySet
-from sparcode.evaluation.rankers import SCORE_BATCH, mask_seen, top_k_of_scores
+from sparcode.evaluation.rankers import SCORE_BATCH, mask_seen
 
 
 def choose_cross_weight(
