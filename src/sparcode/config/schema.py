@@ -288,10 +288,10 @@ class CrossesConfig(Section):
         200, description="items that an item is predicted from, those with most common users (ridge)"
     )
     user_power: Annotated[float, Field(ge=0.0)] = Field(
-        0.5, description="division of what a user says by the number of their items to this power (ridge)"
+        0.5, description="a user of n items counts n to minus this power (ridge)"
     )
     item_power: Annotated[float, Field(ge=0.0)] = Field(
-        0.5, description="multiplication of an item's penalty by its number of users to this power (ridge)"
+        0.5, description="an item of n users has n to this power times the penalty (ridge)"
     )
     known_items: int = Field(
         0,
