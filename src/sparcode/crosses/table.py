@@ -72,10 +72,19 @@ class CrossTable:
 
         return both
 
-    def row_blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Rows of the items 1 .. I over the candidates 1 .. I, dense, some at a time: (at most 256, I)."""
+    def row_blocks(self, top_l: int = 0) -> Iterator[NDArray[np.float32]]:
+        """Rows of the items 1 .. I over the candidates 1 .. I, dense, some at a time: (at most 256, I).
+
+        Args:
+            top_l: 0 = whole rows; otherwise the best so many weights of each row, without those that equal
+                the best one left out. They stay as they are: an item that is left out mostly has a weight
+                near 0, not near that of the last one that is kept, as the lists of codes have it.
+        """
         for start in range(1, self.num_items + 1, ROW_BLOCK):
             block: NDArray[np.float32] = self.rows[start : start + ROW_BLOCK, 1:].toarray()
+            if 0 < top_l < self.num_items:
+                left_out = -np.partition(-block, top_l, axis=1)[:, top_l]  # the best one of each row
+                block[block <= left_out[:, None]] = 0.0
             yield block
 
 

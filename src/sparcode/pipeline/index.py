@@ -81,7 +81,7 @@ def build_network_index(
             built = build_index(scorer, codebooks, options, advance, counts, parts, share)
             packing, index = config.index.packing, built.index
             if crosses is not None:
-                index = append_lists(index, crosses.row_blocks(), config.crosses.top_l, signed=False)
+                index = append_lists(index, crosses.row_blocks(config.crosses.top_l), 0, signed=False)
             if packing != "none":
                 index = index.pack(packing)
             if not options.max_bytes or index.size_bytes <= options.max_bytes:
@@ -103,7 +103,7 @@ def cross_index(config: Config, crosses: CrossTable | None) -> InvertedIndex | N
     if crosses is None:
         return None
     empty = InvertedIndex.from_postings([0], [], [], num_items=crosses.num_items)
-    index = append_lists(empty, crosses.row_blocks(), config.crosses.top_l, signed=False)
+    index = append_lists(empty, crosses.row_blocks(config.crosses.top_l), 0, signed=False)
     return index if config.index.packing == "none" else index.pack(config.index.packing)
 
 

@@ -161,3 +161,16 @@ def test_items_that_always_come_together_are_no_trouble(strength: float) -> None
     found = ridge_weights(indptr, items, 3, RidgeOptions(strength, neighbours=3)).toarray()
     np.testing.assert_allclose(found[1:, 1:].sum(0), 1, atol=1e-6)  # each is said by the two others
     assert (found >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("top_l", "kept"), [(1, [5]), (2, [5, 4]), (3, [5, 4]), (4, [5, 4, 2, 2]), (9, [5, 4, 2, 2, 1])]
+)
+def test_short_lists_keep_the_best_weights_as_they_are(top_l: int, kept: list[int]) -> None:
+    rows = np.zeros((7, 7), np.float32)
+    rows[3, [1, 2, 4, 5, 6]] = [2, 5, 1, 2, 4]
+    table = CrossTable(csr_matrix(rows), history_length=1, encoder_length=1)
+    found = np.concatenate(list(table.row_blocks(top_l)))
+    assert sorted(found[2][found[2] > 0], reverse=True) == kept
+    assert np.isin(found[2], [0, *rows[3]]).all()
+    assert found[[0, 1, 3, 4, 5]].max() == 0
