@@ -52,7 +52,7 @@ WITHOUT_MINDSPORE = {
     "crosses",
     "evaluation.metrics",
 }
-INDEX_LIBRARIES = {"numpy", "numba"}
+INDEX_LIBRARIES = {"numpy", "numba", "pyarrow"}
 RUNTIME_NAMES = {
     "set_device",
     "set_context",
@@ -389,7 +389,7 @@ def import_with_block(module: str, *blocked: str) -> subprocess.CompletedProcess
 @pytest.mark.parametrize(
     ("module", "blocked"),
     [
-        ("sparcode.index", ("mindspore", "pandas", "pydantic", "yaml", "scipy", "pyarrow", "tqdm")),
+        ("sparcode.index", ("mindspore", "pandas", "pydantic", "yaml", "scipy", "tqdm")),
         ("sparcode.evaluation.metrics", ("mindspore",)),
         ("sparcode.config.arguments", ("mindspore", "numpy", "pandas")),
         ("sparcode.data.dataset", ("mindspore",)),

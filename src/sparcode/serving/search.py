@@ -94,7 +94,7 @@ def list_adder(lists: InvertedIndex, queries: EncodedQueries) -> Callable[[NDArr
     An item without a posting gains the floor of the list.
     """
     terms, weights = np.asarray(queries.term_ids), np.asarray(queries.weights)
-    floors = lists.terms.floors
+    floors = lists.floors
 
     def add(scores: NDArray[np.float32], first: int) -> None:
         for row, own in enumerate(scores, start=first):
