@@ -205,8 +205,7 @@ class Matching(nn.Module):
         if self.full:  # the candidates are the catalogue: the positive is one of them
             losses = F.cross_entropy(negatives, positives - 1, reduction="none")
         else:
-            negatives = negatives - batch["log_expected"]
-            negatives = negatives.masked_fill(positives.unsqueeze(1) == batch["candidates"], REMOVED)
+            negatives = negatives + batch["log_weights"]
             positive = (part * self._items(positives)).sum(-1, keepdim=True)
             target = torch.zeros_like(positives)
             losses = F.cross_entropy(torch.cat((positive, negatives), 1), target, reduction="none")
