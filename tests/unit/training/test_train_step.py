@@ -281,7 +281,7 @@ def test_what_workers_add_up_is_what_one_has(ordered: bool, size: int) -> None:
     values = {
         "train.loss.negatives": "mixed",
         "train.batch_size": 15,
-        "model.quantizer.restart_threshold": 2.0,
+        "model.quantizer.restart_threshold": 0.95,
         "train.quantized_share": 0.5,
     }
     bench = make_bench(values, quantize=True, ordered=ordered)
