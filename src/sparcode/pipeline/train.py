@@ -28,7 +28,7 @@ from sparcode.pipeline.crosses import TrainedModel, run_crosses
 from sparcode.pipeline.queries import batch_options, user_feature_names, validation_queries
 from sparcode.pipeline.runs import data_shape, load_data_together, load_trained
 from sparcode.training.callbacks import prepare_run_directory
-from sparcode.training.checkpoint import read_checkpoint
+from sparcode.training.checkpoint import read_checkpoint, stored_config
 from sparcode.training.loop import Trainer, TrainerParts
 from sparcode.training.step import StepInputs
 from sparcode.training.world import World
@@ -50,6 +50,8 @@ def train_run(arguments: TrainArguments) -> None:
         _check_run_directory(arguments)
     dataset = load_data_together(config, world)
     network = build_network(config.model, data_shape(config, dataset))
+    if isinstance(network, SparCode):
+        network.quantizer.probes = config.index.probes  # of validation: training has the nearest code alone
     _LOG.info(
         "%s on %s: %d users, %d items, %d training interactions, %d weights",
         config.model.name,
@@ -107,7 +109,7 @@ def _check_run_directory(arguments: TrainArguments) -> None:
     _, meta = read_checkpoint(last)
     differing = [
         key
-        for key in config_differences(Config.model_validate(meta.config, strict=False), arguments.config)
+        for key in config_differences(stored_config(last, meta), arguments.config)
         if key.startswith(("seed", "model.", "train.", "data.")) and key not in PLACES
     ]
     if differing:
