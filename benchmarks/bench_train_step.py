@@ -215,9 +215,7 @@ def loss_difference(contest: Contest) -> float:
     worst = 0.0
     for number, batch in enumerate(contest.batches[:AGREEING_STEPS]):
         tensors = contest.ours.tensors(batch, number)
-        restart_rows, candidates, weights, quantized = (
-            tensors[place].asnumpy() for place in (0, 5, 6, 7)
-        )
+        restart_rows, candidates, weights, quantized = (tensors[place].asnumpy() for place in (0, 5, 6, 7))
         theirs = contest.theirs(_named(batch, candidates, weights, restart_rows, quantized))
         worst = max(worst, abs(contest.ours(batch, number) - theirs) / abs(theirs))
     return worst

@@ -340,7 +340,7 @@ def test_a_dead_codeword_becomes_a_sub_vector_of_its_own_slot_and_codebook(
 
 @pytest.mark.parametrize("size", [256, 1024, 4096])
 def test_restarts_are_rare_however_few_tokens_a_codeword_sees(graph_mode: None, size: int) -> None:
-    """Tokens of one distribution: what k-means found stays as good, and codewords in use are not thrown away."""
+    """Tokens of one distribution: what k-means found stays as good, and codewords in use are kept."""
     ms.set_context(mode=ms.GRAPH_MODE)
     rng = np.random.default_rng(0)
     count, width = 256, 4
@@ -361,7 +361,7 @@ def test_restarts_are_rare_however_few_tokens_a_codeword_sees(graph_mode: None, 
 
 
 def test_an_unused_codeword_is_restarted(graph_mode: None) -> None:
-    """Nothing is near to one of 64 codewords: it moves to the tokens as soon as chance does not explain that."""
+    """Nothing is near to one of 64 codewords: it moves when chance does not explain that."""
     ms.set_context(mode=ms.GRAPH_MODE)
     rng = np.random.default_rng(0)
     quantizer = ProductQuantizer(QuantizerOptions(1, 64, 4))

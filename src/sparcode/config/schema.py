@@ -59,7 +59,7 @@ class QuantizerConfig(Section):
     )
     restart_threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.1,
-        description="codewords whose EMA count is below this share of the mean are re-drawn from the batch, 0 = never",
+        description="codewords with an EMA count below this share of the mean are re-drawn, 0 = never",
     )
     commitment_weight: Annotated[float, Field(ge=0.0)] = Field(
         0.25, description="beta of the commitment loss"

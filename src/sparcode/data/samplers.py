@@ -96,7 +96,7 @@ def log_weights(
 ) -> NDArray[np.float32]:
     """What is added to the score of each candidate of each query.
 
-    An accidental hit, a candidate that is the query's own positive, is masked: it counts once, as the positive.
+    A candidate that is the query's own positive, an accidental hit, is masked: it counts as the positive.
 
     Args:
         candidates: (C,) item ids, in any order, with repetitions.

@@ -48,8 +48,9 @@ def fidelity(
 
     ``max_score_error`` compares the scores of items that both found. Signed lists hold scores above floors,
     whose sum is a constant of each query that no ranking depends on: it is taken out, as the median of the
-    query's differences. With nothing pruned only rounding is left. ``recall_change`` and ``ndcg_change`` are what the index
-    gains (or loses, below 0) against exhaustive scoring on held-out items: the price of pruning.
+    query's differences. With nothing pruned only rounding is left. ``recall_change`` and ``ndcg_change`` are
+    what the index gains (or loses, below 0) against exhaustive scoring on held-out items: the price of
+    pruning.
     """
     found = index.rank(queries, k, exclude_seen)
     wide = exact.rank(queries, 2 * k, exclude_seen)

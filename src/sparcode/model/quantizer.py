@@ -19,7 +19,7 @@ from scipy.cluster.vq import kmeans2
 KMEANS_ITERATIONS = 25
 
 CHANCE = 10.0
-"""A codeword of mean use is restarted by mistake with probability exp(-CHANCE) in each stretch of such length."""
+"""A codeword of mean use is restarted by mistake once in exp(CHANCE) stretches of such length."""
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def test_scores_of_any_size_give_a_finite_loss() -> None:
 
 
 def popular_hits(negatives: str, margin: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Scores, log weights and hits of a batch of Zipf items, whose positives are ``margin`` above the rest."""
+    """Scores, log weights and hits of Zipf items, with positives ``margin`` above the rest."""
     rng = np.random.default_rng(0)
     counts = np.concatenate([[0], 1 + 10_000 // np.arange(1, 2001)])
     positives = (rng.choice(2000, 256, p=counts[1:] / counts.sum()) + 1).astype(np.int32)
@@ -132,7 +132,7 @@ def test_hits_neither_pull_nor_push(negatives: str, margin: float) -> None:
     shares = odds / (1 + odds.sum(1, keepdims=True))
     found = loss(Tensor(positive), Tensor(negative), Tensor(weights)).asnumpy()
     np.testing.assert_allclose(found, np.log1p(odds.sum(1)), rtol=1e-5, atol=2e-7)
-    # relative, without an absolute part: the positive of a query that is nearly right keeps its small gradient
+    # relative alone: the positive of a query that is nearly right keeps its small gradient
     np.testing.assert_allclose(grad_own.asnumpy(), -shares.sum(1), rtol=2e-5)
     np.testing.assert_allclose(grad_others.asnumpy(), shares, rtol=1e-4)
     assert not grad_others.asnumpy()[hits].any()
