@@ -6,7 +6,7 @@ from typing import Any
 
 from sparcode.config.arguments import ExportArguments
 from sparcode.model.sparcode import SparCode
-from sparcode.pipeline.index import index_parts
+from sparcode.pipeline.index import cross_index, index_parts
 from sparcode.pipeline.runs import build_run_index, open_run
 
 
@@ -24,7 +24,7 @@ def export_run(arguments: ExportArguments) -> Any:
     has_codes = isinstance(network, SparCode)
     codebooks = network.term_codebooks() if has_codes else None
     with index_parts(arguments.run_dir) as parts:
-        index = build_run_index(run, parts).index if has_codes else None
+        index = build_run_index(run, parts).index if has_codes else cross_index(run.config, run.crosses)
         request = ExportRequest(
             network, run.dataset, run.config, index, codebooks, arguments.output, run.crosses
         )

@@ -22,6 +22,7 @@ from sparcode.index import (
     BuildOptions,
     BuildResult,
     BuildShare,
+    InvertedIndex,
     append_lists,
     build_index,
     count_terms,
@@ -80,7 +81,7 @@ def build_network_index(
             built = build_index(scorer, codebooks, options, advance, counts, parts, share)
             packing, index = config.index.packing, built.index
             if crosses is not None:
-                index = append_lists(index, crosses.row_blocks(), config.crosses.top_l, crosses.signed)
+                index = append_lists(index, crosses.row_blocks(), config.crosses.top_l, signed=False)
             if packing != "none":
                 index = index.pack(packing)
             if not options.max_bytes or index.size_bytes <= options.max_bytes:
@@ -95,6 +96,15 @@ def build_network_index(
             # the sample of lists packed better than the whole: again, with lists that much shorter
             longest = int(built.report.top_l * 0.995 * options.max_bytes / index.size_bytes)
             options = replace(options, top_l=max(longest, 1))
+
+
+def cross_index(config: Config, crosses: CrossTable | None) -> InvertedIndex | None:
+    """The lists of crosses alone, the term of item i being i - 1; None without crosses."""
+    if crosses is None:
+        return None
+    empty = InvertedIndex.from_postings([0], [], [], num_items=crosses.num_items)
+    index = append_lists(empty, crosses.row_blocks(), config.crosses.top_l, signed=False)
+    return index if config.index.packing == "none" else index.pack(config.index.packing)
 
 
 def _observed_counts(

@@ -167,7 +167,7 @@ def make_ranker(run: Run, retriever: str, parts: Path) -> tuple[Ranker, BuildRes
     if run.config.model.name == "two_tower":
         kinds = {"exact": ExactSearch, "hnsw": HnswSearch, "ivf": IvfSearch}
         vectors = item_vectors(network, num_items)
-        search = VectorRanker(network, kinds[retriever](vectors), retriever, section.batch_size)
+        search = VectorRanker(network, kinds[retriever](vectors), retriever, section.batch_size, run.crosses)
         if not section.rerank:
             return search, None
         return RerankingRanker(search, VectorCandidates(vectors), section.rerank), None
