@@ -314,3 +314,19 @@ def test_the_last_epoch_is_always_quantized(tmp_path: Path, share: float) -> Non
 def test_a_run_leaves_tensorboard_events(straight: Path) -> None:
     assert list((straight / "tensorboard").glob("events.out.tfevents.*"))
     assert math.isfinite(records(straight)[0]["loss"])
+
+
+@pytest.mark.parametrize("model", ["sparcode", "two_tower"])
+def test_a_checkpoint_is_chosen_as_it_is_served(tmp_path: Path, model: str) -> None:
+    """Validation has the crosses and the probes of serving: its metric is that of the choice kept for them."""
+    values = {"model.name": model, "crosses.kind": "following", "index.probes": 3, "train.epochs": 3}
+    config = ring_config(tmp_path, values)
+    train(config, tmp_path / "run")
+    _, meta = read_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    choice = json.loads((tmp_path / "run" / "crosses.json").read_text(encoding="utf-8"))
+    monitor = config.train.monitor
+    assert meta.metrics["cross_weight"] == choice["weight"] > 0
+    assert meta.metrics[monitor] == pytest.approx(max(tried[monitor] for tried in choice["tried"]))
+    network = runs.open_run(config, tmp_path / "run").network
+    if model == "sparcode":
+        assert network.quantizer.probes == 3
