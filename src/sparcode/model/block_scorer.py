@@ -148,7 +148,7 @@ class ExhaustiveScorer:
     Args:
         network: of any model.
         num_items: catalogue size I.
-        batch_size: queries scored at once; smaller batches are padded to it.
+        batch_size: queries scored at once; fewer are padded to as many, but for a single one.
         quantize: False scores a sparcode model with unquantized tokens.
     """
 
@@ -174,8 +174,9 @@ class ExhaustiveScorer:
         result = np.full((len(history), self.num_items + 1), -np.inf, np.float32)
         for start in range(0, len(history), self._batch_size):
             rows = slice(start, start + self._batch_size)
-            inputs = padded_tensors([history, *user_rows], rows, self._batch_size)
             count = len(history[rows])
+            size = 1 if count == 1 else self._batch_size  # two shapes, so two graphs
+            inputs = padded_tensors([history, *user_rows], rows, size)
             for number, parts in enumerate(self._table.blocks):
                 block = self._cell(inputs[0], parts, *inputs[1:]).asnumpy()[:count]
                 first = 1 + number * ITEM_BLOCK
