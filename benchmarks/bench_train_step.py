@@ -34,7 +34,7 @@ from sparcode.config.loader import load_config
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchOptions, BatchSource, QueryBatch, Sharding, make_batches
 from sparcode.data.dataset import Interactions
-from sparcode.data.samplers import CandidateSampler
+from sparcode.data.samplers import CandidateSampler, log_weights
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.matching import MatchingNetwork
@@ -136,15 +136,16 @@ class Contest:
         """Inputs of a step without the dropout noise, which PyTorch draws itself."""
         rng = np.random.default_rng([0, number])
         candidates, log_expected = self.sampler.draw(rng, batch.positives, batch.weights)
+        weights = log_weights(candidates, log_expected, batch.positives)
         restart_rows = rng.integers(0, len(batch.positives), max(self.codewords, 1))
         quantized = (rng.random(len(batch.positives)) < self.quantized_share).astype(np.float32)
-        return _named(batch, candidates, log_expected, restart_rows, quantized)
+        return _named(batch, candidates, weights, restart_rows, quantized)
 
 
 def _named(
     batch: QueryBatch,
     candidates: NDArray[Any],
-    log_expected: NDArray[Any],
+    log_weights: NDArray[Any],
     restart_rows: NDArray[Any],
     quantized_queries: NDArray[Any],
 ) -> dict[str, NDArray[Any]]:
@@ -154,7 +155,7 @@ def _named(
         "positives": batch.positives.astype(np.int64),
         "weights": batch.weights,
         "candidates": candidates,
-        "log_expected": log_expected,
+        "log_weights": log_weights,
         "restart_rows": restart_rows.astype(np.int64),
         "quantized_queries": quantized_queries,
     }
@@ -214,10 +215,8 @@ def loss_difference(contest: Contest) -> float:
     worst = 0.0
     for number, batch in enumerate(contest.batches[:AGREEING_STEPS]):
         tensors = contest.ours.tensors(batch, number)
-        restart_rows, candidates, log_expected, quantized = (
-            tensors[place].asnumpy() for place in (0, 5, 6, 8)
-        )
-        theirs = contest.theirs(_named(batch, candidates, log_expected, restart_rows, quantized))
+        restart_rows, candidates, weights, quantized = (tensors[place].asnumpy() for place in (0, 5, 6, 7))
+        theirs = contest.theirs(_named(batch, candidates, weights, restart_rows, quantized))
         worst = max(worst, abs(contest.ours(batch, number) - theirs) / abs(theirs))
     return worst
 

@@ -6,6 +6,7 @@ in its fused form. ``load`` takes over the weights of a network of ours, so that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from sparcode.config.schema import Config, ModelConfig
 from sparcode.model.factory import DataShape
+from sparcode.model.quantizer import CHANCE
 
 REMOVED = -1e9
 
@@ -123,12 +125,15 @@ class Quantizer(nn.Module):
         self.ema_sums.lerp_(sums, 1.0 - options.decay)
         self.ema_counts.lerp_(counts, 1.0 - options.decay)
         by_book = self.ema_counts.view(self.books, self.size)
-        total = by_book.sum(-1, keepdim=True)
-        smoothed = (by_book + options.epsilon) / (total + self.size * options.epsilon) * total
-        torch.div(self.ema_sums, smoothed.view(-1, 1), out=self.codebooks)
-        dead = torch.nonzero(self.ema_counts < options.restart_threshold).squeeze(1)
+        mean = by_book.mean(-1, keepdim=True).clamp(min=1e-12).expand(by_book.shape).reshape(-1)
+        smoothed = (self.ema_counts + options.epsilon * mean) / (1.0 + options.epsilon)
+        torch.div(self.ema_sums, smoothed.unsqueeze(1), out=self.codebooks)
+        by_chance = (math.log(options.decay) * CHANCE / mean).exp()
+        least = by_chance.clamp(max=options.restart_threshold) * mean
+        dead = torch.nonzero(self.ema_counts < least).squeeze(1)
         fresh = F.embedding(restart_rows[dead] * self.books + self.owner[dead], parts)
-        self.codebooks[dead], self.ema_sums[dead], self.ema_counts[dead] = fresh, fresh, 1.0
+        self.codebooks[dead], self.ema_counts[dead] = fresh, mean[dead]
+        self.ema_sums[dead] = fresh * mean[dead].unsqueeze(1)
 
 
 class LowRank(nn.Module):
@@ -205,8 +210,7 @@ class Matching(nn.Module):
         if self.full:  # the candidates are the catalogue: the positive is one of them
             losses = F.cross_entropy(negatives, positives - 1, reduction="none")
         else:
-            negatives = negatives - batch["log_expected"]
-            negatives = negatives.masked_fill(positives.unsqueeze(1) == batch["candidates"], REMOVED)
+            negatives = negatives + batch["log_weights"]
             positive = (part * self._items(positives)).sum(-1, keepdim=True)
             target = torch.zeros_like(positives)
             losses = F.cross_entropy(torch.cat((positive, negatives), 1), target, reduction="none")

@@ -35,7 +35,7 @@ ALLOWED_ROOMS = {
     "data": _BASE,
     "index": {"errors", "types", "files"},
     "crosses": _BASE,
-    "model": _BASE | {"crosses"},
+    "model": _BASE,
     "evaluation.metrics": _BASE,
     "training": _CORE | {"environment"},
     "serving": _BASE | {"index"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sparcode.config.arguments import ExportArguments
 from sparcode.model.sparcode import SparCode
-from sparcode.pipeline.index import PARTS
+from sparcode.pipeline.index import PARTS, cross_index
 from sparcode.pipeline.runs import build_run_index, open_run
 from sparcode.serving.export.exporter import BundleReport, ExportRequest, export_bundle
 
@@ -20,7 +20,9 @@ def export_run(arguments: ExportArguments) -> BundleReport | None:
     network = run.network
     has_codes = isinstance(network, SparCode)
     codebooks = network.term_codebooks() if has_codes else None
-    index = build_run_index(run, arguments.run_dir / PARTS).index if has_codes else None
+    index = None if has_codes else cross_index(run.config, run.crosses)
+    if has_codes:
+        index = build_run_index(run, arguments.run_dir / PARTS).index
     request = ExportRequest(network, run.dataset, run.config, index, codebooks, arguments.output, run.crosses)
     verified = export_bundle(request) if run.world.first else None
     run.world.leave()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchShare, QueryBatch
-from sparcode.data.samplers import CandidateSampler, hit_weights
+from sparcode.data.samplers import CandidateSampler, log_weights
 from sparcode.model.losses import TrainingLoss
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.sparcode import SparCode
@@ -78,8 +78,7 @@ class TrainStep(nn.Cell):
         positives: Tensor,
         weights: Tensor,
         candidates: Tensor,
-        log_expected: Tensor,
-        hit_weights: Tensor,
+        log_weights: Tensor,
         quantized_queries: Tensor,
         noise: Tensor,
         *user_rows: Tensor,
@@ -90,8 +89,7 @@ class TrainStep(nn.Cell):
             positives,
             weights,
             candidates,
-            log_expected,
-            hit_weights,
+            log_weights,
             quantized_queries,
             noise,
             *user_rows,
@@ -183,8 +181,7 @@ class StepInputs:
             own.positives,
             own.weights,
             candidates,
-            log_expected,
-            hit_weights(candidates, log_expected, own.positives),
+            log_weights(candidates, log_expected, own.positives),
             self._quantized_queries(rng, batch, share),
             noise,
             *(rows[own.users] for rows in self._user_arrays),
