@@ -85,12 +85,6 @@ def _padded(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.pad(values, widths) if missing else values, np.float32)
 
 
-@njit(inline="always")
-def _relu(x):  # type: ignore[no-untyped-def]
-    """max(x, 0) that keeps NaN, so that a broken network is noticed by whoever checks its scores."""
-    return np.float32(0) if x < np.float32(0) else x
-
-
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def _add_relu_sums(token_hidden, weights, item_hidden, scores):  # type: ignore[no-untyped-def]
     """scores[t, i] += sum_h weights[t, h] relu(token_hidden[t, h] + item_hidden[h, i]).
@@ -100,6 +94,7 @@ def _add_relu_sums(token_hidden, weights, item_hidden, scores):  # type: ignore[
         item_hidden: (H, C) float32.
         scores: (T, C) float32.
     """
+    zero = np.float32(0)  # as the second argument: the maximum of NaN and zero is then NaN
     num_tokens, hidden = token_hidden.shape
     for first in range(0, scores.shape[1], _CHUNK):
         last = min(first + _CHUNK, scores.shape[1])
@@ -111,7 +106,7 @@ def _add_relu_sums(token_hidden, weights, item_hidden, scores):  # type: ignore[
                 c0, c1 = item_hidden[h, first:last], item_hidden[h + 1, first:last]
                 c2, c3 = item_hidden[h + 2, first:last], item_hidden[h + 3, first:last]
                 for i in range(last - first):
-                    total = sums[i] + w0 * _relu(a0 + c0[i])
-                    total += w1 * _relu(a1 + c1[i])
-                    total += w2 * _relu(a2 + c2[i])
-                    sums[i] = total + w3 * _relu(a3 + c3[i])
+                    total = sums[i] + w0 * max(a0 + c0[i], zero)
+                    total += w1 * max(a1 + c1[i], zero)
+                    total += w2 * max(a2 + c2[i], zero)
+                    sums[i] = total + w3 * max(a3 + c3[i], zero)
