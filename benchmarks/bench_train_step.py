@@ -38,7 +38,7 @@ from sparcode.data.samplers import CandidateSampler
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.training.step import StepInputs, TrainStep, make_optimizer, set_learning_rate
 
 CONFIGS = Path(__file__).parents[1] / "configs"

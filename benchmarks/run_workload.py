@@ -17,8 +17,8 @@ from sparcode.evaluation.queries import encode_queries
 from sparcode.evaluation.rankers import item_vectors
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
-from sparcode.model.sparcode import SparCode
-from sparcode.model.two_tower import TwoTower
+from sparcode.model.matchers.sparcode import SparCode
+from sparcode.model.matchers.two_tower import TwoTower
 from sparcode.pipeline import queries as pipeline_queries
 from sparcode.pipeline import runs
 from sparcode.pipeline.runs import Run

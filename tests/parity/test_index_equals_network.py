@@ -20,7 +20,7 @@ from sparcode.index import BuildOptions, InvertedIndex, build_index, tokens_of_t
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import CodeEncoder, TokenEncoder
-from sparcode.model.sparcode import SparCode
+from sparcode.model.matchers.sparcode import SparCode
 
 TOLERANCE = 1e-5
 K = 10
@@ -57,17 +57,16 @@ class Built:
         "dot-1-slots-id",
         "mlp-1-slots",
         "mlp-2-shared",
-        "gated-1-slots",
-        "gated-1-shared-id",
-        "gated-2-slots",
+        "attention-1-slots-id",
+        "mlp-1-shared-id",
         "attention-1-slots",
-        "low_rank-1-slots",
-        "low_rank-1-slots-signed",
-        "gated-1-shared-signed",
-        "gated-1-slots-probes",
-        "low_rank-1-slots-signed-probes",
+        "mlp-1-slots-id",
+        "mlp-1-slots-signed",
+        "attention-1-shared-signed",
+        "mlp-1-slots-probes",
+        "dot-1-slots-signed-probes",
         "dot-1-shared-signed-probes",
-        "low_rank-1-slots-signed-length",
+        "dot-1-slots-signed-length",
     ],
 )
 def built(request: pytest.FixtureRequest) -> Built:
@@ -75,7 +74,9 @@ def built(request: pytest.FixtureRequest) -> Built:
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(3)
     dataset = tiny_dataset(features="id" not in others)
-    values = {"model.scorer.name": scorer, "model.scorer.num_layers": int(layers)}
+    values = {"model.scorer.name": scorer}
+    if scorer == "mlp":
+        values["model.scorer.num_layers"] = int(layers)
     signed = "signed" in others
     slotted = {
         "model.quantizer.shared": slots == "shared",

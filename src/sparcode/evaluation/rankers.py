@@ -19,9 +19,9 @@ from sparcode.index import InvertedIndex
 from sparcode.index.search.reranking import listed_scores
 from sparcode.model.block_scorer import ExhaustiveScorer, ItemPartTable
 from sparcode.model.inference import CodeEncoder, VectorEncoder
+from sparcode.model.matchers.sparcode import SparCode
+from sparcode.model.matchers.two_tower import TwoTower
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
-from sparcode.model.two_tower import TwoTower
 from sparcode.types import SearchResult
 
 SCORE_BATCH = 64

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from sparcode.crosses import CrossTable
 from sparcode.errors import UsageError
-from sparcode.model.all_to_all import AllToAll, ReluScore
 from sparcode.model.inference import ItemParts, PairScores, PartScores, QueryScores, TokenParts
+from sparcode.model.matchers.all_to_all import AllToAll, ReluScore
 from sparcode.model.matching import MatchingNetwork
 from sparcode.model.pair_kernels import PairKernel, PairScorer
 

@@ -6,10 +6,10 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from sparcode.crosses import CrossTable
-from sparcode.model.all_to_all import AllToAll
+from sparcode.model.matchers.all_to_all import AllToAll
+from sparcode.model.matchers.sparcode import SparCode
+from sparcode.model.matchers.two_tower import TwoTower
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
-from sparcode.model.two_tower import TwoTower
 
 
 class VectorEncoder(nn.Cell):

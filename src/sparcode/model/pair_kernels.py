@@ -18,7 +18,7 @@ first; measured fastest of 256, 512 and 1,024."""
 _UNROLL = 4
 
 _FAST = {"contract", "nsz"}
-"""Lets the compiler fuse multiply and add; it may not reorder a sum, and NaN and infinity stay what they are."""
+"""Lets the compiler fuse multiply and add; it may not reorder a sum, and NaN stays NaN."""
 
 
 @dataclass(frozen=True)

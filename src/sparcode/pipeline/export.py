@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sparcode.config.arguments import ExportArguments
-from sparcode.model.sparcode import SparCode
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.pipeline.index import index_parts
 from sparcode.pipeline.runs import build_run_index, open_run
 

@@ -28,7 +28,7 @@ from sparcode.index import (
 )
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.inference import CodeEncoder
-from sparcode.model.sparcode import SparCode
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.pipeline.queries import batch_options, user_feature_names
 from sparcode.training.progress import counting_progress
 from sparcode.training.world import World
@@ -63,7 +63,7 @@ def build_network_index(
         world: the workers that build together.
         crosses: whose lists are appended; None = none are.
     """
-    options = BuildOptions(**config.index.model_dump(exclude={"probes"}), signed=config.model.signed_scores)
+    options = BuildOptions(**config.index.model_dump(exclude={"probes"}), signed=network.score.signed)
     codebooks = network.term_codebooks()
     counts = None
     if options.codes == "observed":

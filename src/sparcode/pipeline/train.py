@@ -22,8 +22,8 @@ from sparcode.evaluation.rankers import ExhaustiveRanker
 from sparcode.evaluation.report import relevance
 from sparcode.model.factory import build_network
 from sparcode.model.inference import TokenEncoder
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
 from sparcode.pipeline.crosses import TrainedModel, run_crosses
 from sparcode.pipeline.queries import batch_options, user_feature_names, validation_queries
 from sparcode.pipeline.runs import data_shape, load_data_together, load_trained
@@ -159,7 +159,8 @@ class _Validator:
 
     def __call__(self, quantized: bool) -> dict[str, float]:
         if quantized not in self._rankers:
-            self._rankers[quantized] = ExhaustiveRanker(self._network, self._dataset.num_items, quantized)
+            network = self._network if quantized else self._network.warm_start()
+            self._rankers[quantized] = ExhaustiveRanker(network, self._dataset.num_items, quantized)
         ranker = self._rankers[quantized]
         ranker.refresh()
         return relevance(ranker, self._queries, self._ks, True, self._world)

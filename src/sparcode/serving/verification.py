@@ -16,7 +16,7 @@ from sparcode.errors import BundleError
 from sparcode.index import InvertedIndex, tokens_of_terms
 from sparcode.index.search.dense import DenseIndex
 from sparcode.model.inference import CodeEncoder, ItemParts, TokenBlock, VectorEncoder
-from sparcode.model.sparcode import SparCode
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.serving.bundle import Bundle
 from sparcode.serving.retriever import BATCH_SIZE, Recommendation, Retriever
 from sparcode.serving.session import EncodedQueries, EncoderSession, ScorerSession

@@ -303,14 +303,3 @@ def test_round_trip(tmp_path_factory, name, path, rate, ks, seed, flag) -> None:
     file.write_text(dump_config(config), encoding="utf-8")
     assert load_config(file) == config
     assert config_differences(load_config(file), config) == []
-
-
-@pytest.mark.parametrize(
-    "model",
-    ["name: two_tower\n  signed_scores: false", "name: mol\n  signed_scores: false", "name: sparcode"],
-)
-def test_sparsity_belongs_to_sparse_scores(tmp_path, model):
-    path = tmp_path / "c.yaml"
-    path.write_text(f"model:\n  {model}\n  sparsity_weight: 0.5\n")
-    with pytest.raises(ConfigError, match=r"model\.sparsity_weight"):
-        load_config(path)

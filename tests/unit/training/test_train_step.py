@@ -18,7 +18,7 @@ from sparcode.evaluation.queries import encode_queries
 from sparcode.model.factory import build_network
 from sparcode.model.inference import CodeEncoder, TokenEncoder
 from sparcode.model.losses import LossWeights, TrainingLoss
-from sparcode.model.sparcode import SparCode
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.pipeline import runs
 from sparcode.pipeline import train as train_pipeline
 from sparcode.training.step import StepInputs, TrainStep, make_optimizer, set_learning_rate
@@ -120,7 +120,7 @@ def test_a_step_moves_every_weight_and_the_codebooks_by_ema_alone(shared: bool) 
         "train.loss.negatives": "full",
         "model.quantizer.restart_threshold": 0.0,
         "model.quantizer.shared": shared,
-        "model.scorer.name": "gated",
+        "model.scorer.name": "mlp",
     }
     bench = make_bench(values, quantize=True)
     # zero output weights, as at the start, keep gradients from the layers below
