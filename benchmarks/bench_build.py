@@ -32,8 +32,6 @@ ROUNDS = 7
 
 KERNELS = {
     "dot": PairKernel(WIDTH),
-    "low_rank": PairKernel(WIDTH + HIDDEN),
-    "gated": PairKernel(WIDTH, HIDDEN),
     "mlp": PairKernel(0, HIDDEN, np.linspace(-1, 1, HIDDEN, dtype=np.float32)),
 }
 COLUMNS = [
@@ -148,7 +146,7 @@ def exhaustive(size: int, items: int, top_l: int, threads: int) -> list[dict[str
 
 def large(size: int, items: int, lists: int, threads: int) -> list[dict[str, Any]]:
     """Observed codes, by Zipf's law, against a large catalogue: by shortlists and exhaustively."""
-    kernel = KERNELS["low_rank"]
+    kernel = KERNELS["dot"]
     scorer, books = ArrayScorer(kernel, items), codebooks_of(kernel, size)
     rng = np.random.default_rng(4)
     counts = np.zeros(size**2, dtype=np.int64)
@@ -163,7 +161,7 @@ def large(size: int, items: int, lists: int, threads: int) -> list[dict[str, Any
             result = build_index(
                 scorer, books, options, term_counts=counts, work_dir=Path(directory) / "parts"
             )
-            rows.append(row_of(case, "low_rank", result, time.perf_counter() - started))
+            rows.append(row_of(case, "dot", result, time.perf_counter() - started))
             del result  # its postings are mapped from the directory
     return rows
 

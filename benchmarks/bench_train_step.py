@@ -1,9 +1,9 @@
-"""What does a training step cost with each scorer? ``python benchmarks/bench_train_step.py --json step.json``.
+"""What does a training step cost with each scorer? ``python benchmarks/bench_train_step.py --json FILE``.
 
-One optimisation step (inputs from arrays, forward, backward, Adam, codebooks, loss read back) of a SparCode in
-its quantized phase and of the two-tower, on generated interactions with the sizes of MovieLens-1M, with the
-same batch and the same 1,024 sampled negatives for all. ``wide`` has one token of full width and 8,192 codes,
-``narrow`` 16 tokens of width 4 with 256 codes each. The models take turns; pin the threads with
+One optimisation step (inputs from arrays, forward, backward, Adam, codebooks, loss read back) of a SparCode
+in its quantized phase and of the two-tower, on generated interactions with the sizes of MovieLens-1M, with
+the same batch and the same 1,024 sampled negatives for all. ``wide`` has one token of full width and 8,192
+codes, ``narrow`` 16 tokens of width 4 with 256 codes each. The models take turns; pin the threads with
 OMP_NUM_THREADS.
 """
 

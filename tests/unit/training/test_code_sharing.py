@@ -14,6 +14,7 @@ from sparcode.model.factory import DataShape, build_network
 from sparcode.training.step import shared_codes
 
 QUERIES = 6
+COUNTS = range(1, 600)
 
 
 def make_network(scorer: str, **values: Any) -> Any:
