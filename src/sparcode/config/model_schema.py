@@ -149,6 +149,7 @@ class InteractionOptions(ModelOptions):
 
 MODELS: dict[str, type[ModelOptions]] = read_options("matchers", ModelOptions)
 MODELS |= read_options("matchers", InteractionOptions)
+MODELS = dict(sorted(MODELS.items()))
 
 if TYPE_CHECKING:
     AnyModel = ModelOptions
