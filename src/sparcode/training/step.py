@@ -19,6 +19,9 @@ from sparcode.model.matching import MatchingNetwork
 STEP_STREAM = 3
 """Number of the random stream of a step, beside those of the batch order."""
 
+LEAST_CODES = 64
+"""Rows that the scorer has at least: a step is not compiled anew for each of a few codes."""
+
 HISTORY, QUERY_INDEX, CODE_ROWS, CODE_COUNTS = 1, 2, 9, 10
 """Places of some inputs of TrainStep.construct; dropout noise and user features follow the last."""
 
@@ -167,11 +170,11 @@ class CodeSharing:
 def shared_codes(terms: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Term ids (Q, K_u) -> ``rows`` (Q * K_u,) and ``counts`` (Q, U) of ``SparCode.shared_cross``.
 
-    U is the number of distinct terms, rounded up to a power of two or one and a half times that.
+    U is the number of distinct terms, at least 64 and rounded up to a power of two or three quarters of one.
     """
     distinct, rows = np.unique(terms.reshape(-1), return_inverse=True)
     size = 1 << max(len(distinct) - 1, 1).bit_length()
-    size = 3 * size // 4 if len(distinct) <= 3 * size // 4 else size
+    size = max(3 * size // 4 if len(distinct) <= 3 * size // 4 else size, LEAST_CODES)
     queries = np.repeat(np.arange(len(terms)), terms.shape[1])
     flat = np.bincount(queries * size + rows.reshape(-1), minlength=len(terms) * size)
     return rows.reshape(-1).astype(np.int32), flat.reshape(len(terms), size).astype(np.float32)

@@ -55,8 +55,8 @@ def test_there_are_few_sizes_and_none_is_too_small() -> None:
     sizes = {
         count: shared_codes(np.arange(count, dtype=np.int32)[:, None])[1].shape[1] for count in range(1, 600)
     }
-    assert all(count <= size <= max(4, 1.5 * count) for count, size in sizes.items())
-    assert len(set(sizes.values())) < 18
+    assert all(count <= size <= max(64, 1.5 * count) for count, size in sizes.items())
+    assert set(sizes.values()) == {64, 96, 128, 192, 256, 384, 512, 768}
 
 
 @pytest.mark.parametrize("signed", [True, False], ids=["signed", "relu"])
@@ -107,7 +107,7 @@ def test_the_scorer_sees_the_distinct_codes_alone(monkeypatch: pytest.MonkeyPatc
     items = network.stored_item_part(Tensor(np.arange(1, 11, dtype=np.int32)))
     found = network.shared_cross(ops.zeros((50, 3, 6), ms.float32), items, Tensor(rows), Tensor(counts))
     assert found.shape == (50, 10)
-    assert seen == [3]
+    assert seen == [64]  # of 150
 
 
 @pytest.mark.parametrize("scorer", ["mlp", "attention"])
