@@ -94,8 +94,7 @@ def ablate_index(arguments: argparse.Namespace, chosen: list[str]) -> list[dict[
     rows = []
     for point in points():
         name = "index-{packing}-probes-{probes}-top-{top_l}.json".format(**point)
-        settings = [f"index.{key}={value}" for key, value in point.items()]
-        settings = ["index.prune=top_l", *settings, *chosen]
+        settings = [*(f"index.{key}={value}" for key, value in point.items()), *chosen]
         rows.append(
             {**point, **measured(arguments.run_dir, arguments.work / arguments.name / name, settings)}
         )

@@ -99,7 +99,7 @@ class Case:
     scorer: str = "mlp"
     features: bool = True
     query_kind: str = "history"
-    prune: str = "bias"
+    top_l: int = 0
     shared: bool = False
     signed: bool = False
     item_ids: bool = True
@@ -166,7 +166,7 @@ def make_request(case: Case, output: Path) -> ExportRequest:
     codebooks = None
     if isinstance(network, SparCode):
         codebooks = network.term_codebooks()
-        options = BuildOptions(prune=case.prune, top_l=6, signed=case.signed)
+        options = BuildOptions(top_l=case.top_l, signed=case.signed)
         index = build_index(NetworkBlockScorer(network, NUM_ITEMS), codebooks, options).index
         if crosses is not None:
             index = append_lists(index, crosses.row_blocks(), 0, crosses.signed)

@@ -51,7 +51,7 @@ WITHOUT_MINDSPORE = {
     "index",
     "evaluation.metrics",
 }
-INDEX_LIBRARIES = {"numpy", "numba"}
+INDEX_LIBRARIES = {"numpy", "numba", "pyarrow"}
 RUNTIME_NAMES = {
     "set_device",
     "set_context",
@@ -388,7 +388,7 @@ def import_with_block(module: str, *blocked: str) -> subprocess.CompletedProcess
 @pytest.mark.parametrize(
     ("module", "blocked"),
     [
-        ("sparcode.index", ("mindspore", "pandas", "pydantic", "yaml", "scipy", "pyarrow", "tqdm")),
+        ("sparcode.index", ("mindspore", "pandas", "pydantic", "yaml", "scipy", "tqdm")),
         ("sparcode.evaluation.metrics", ("mindspore",)),
         ("sparcode.config.arguments", ("mindspore", "numpy", "pandas")),
         ("sparcode.data.dataset", ("mindspore",)),

@@ -16,7 +16,7 @@ from helpers import tiny_config, tiny_dataset
 from sparcode.evaluation.queries import QuerySet, encode_queries, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
 from sparcode.evaluation.report import fidelity
-from sparcode.index import BuildOptions, InvertedIndex, build_index, tokens_of_terms
+from sparcode.index import BlockScorer, BuildOptions, InvertedIndex, build_index, tokens_of_terms
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import CodeEncoder, TokenEncoder
@@ -46,8 +46,8 @@ class Built:
     exact: np.ndarray
     signed: bool
 
-    def build(self, prune: str = "bias", **options: float) -> InvertedIndex:
-        return build_from(self.network, self.scorer, prune, **options)
+    def build(self, top_l: int = 0) -> InvertedIndex:
+        return build_from(self.network, self.scorer, top_l, self.signed)
 
 
 @pytest.fixture(
@@ -96,11 +96,11 @@ def built(request: pytest.FixtureRequest) -> Built:
     term_ids, weights, _ = encode_queries(encoder, queries.history, queries.user_rows, 16)
     block_scorer = NetworkBlockScorer(network, dataset.num_items)
     if signed:
-        index = build_from(network, block_scorer, "top_l", top_l=0, signed=True)
+        index = build_from(network, block_scorer, 0, True)
         floors = table_of(network, block_scorer).min(1)
     else:
         _balance(network, block_scorer)
-        index = build_from(network, block_scorer, "bias")
+        index = build_from(network, block_scorer, 0, False)
         floors = np.zeros(index.num_terms, np.float32)
     ranker = ExhaustiveRanker(network, dataset.num_items)
     everything = ranker.rank(queries, dataset.num_items, exclude_seen=False)
@@ -111,10 +111,20 @@ def built(request: pytest.FixtureRequest) -> Built:
     return Built(network, block_scorer, index, queries, term_ids, weights, ranker, exact, signed)
 
 
-def build_from(network: SparCode, scorer: NetworkBlockScorer, prune: str, **options: float) -> InvertedIndex:
+def build_from(network: SparCode, scorer: BlockScorer, top_l: int, signed: bool) -> InvertedIndex:
     """An index scored in blocks that do not divide the terms (16 for each slot) and 30 items evenly."""
-    chosen = BuildOptions(prune=prune, block_terms=10, block_items=11, **options)  # type: ignore[arg-type]
+    chosen = BuildOptions(top_l, signed=signed, block_terms=10, block_items=11)
     return build_index(scorer, network.term_codebooks(), chosen).index
+
+
+class ShiftedScorer:
+    """Other scores than the network's: .05 less."""
+
+    def __init__(self, scorer: NetworkBlockScorer) -> None:
+        self._scorer, self.num_items = scorer, scorer.num_items
+
+    def score_block(self, tokens: np.ndarray, start: int, stop: int) -> np.ndarray:
+        return self._scorer.score_block(tokens, start, stop) - np.float32(0.05)
 
 
 def _spread(network: SparCode) -> None:
@@ -206,7 +216,7 @@ def test_another_bias_is_noticed(built: Built) -> None:
     """Self-test: an index built with other scores than the network's does not pass."""
     if built.signed:
         pytest.skip("signed lists are relative to a floor: the same shift of all scores changes nothing")
-    other = built.build(extra_bias=-0.05)
+    other = build_from(built.network, ShiftedScorer(built.scorer), 0, False)
     assert worst_difference(all_scores(other, built), built.exact) > 100 * TOLERANCE
 
 
@@ -220,7 +230,7 @@ def test_the_rankers_of_the_evaluation_agree(built: Built, exclude_seen: bool) -
 
 
 def test_long_enough_lists_prune_nothing(built: Built) -> None:
-    index = built.build("top_l", top_l=built.index.num_items, signed=built.signed)
+    index = built.build(top_l=built.index.num_items)
     assert worst_difference(all_scores(index, built), built.exact) < TOLERANCE
 
 

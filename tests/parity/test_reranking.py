@@ -56,9 +56,9 @@ def index_ranker(values: dict[str, Any], options: BuildOptions) -> tuple[Any, In
 @pytest.mark.parametrize(
     ("values", "options"),
     [
-        ({"model.scorer.name": "dot"}, BuildOptions(prune="top_l", top_l=0, signed=True)),
-        ({"model.scorer.name": "attention"}, BuildOptions(prune="top_l", top_l=0, signed=True)),
-        ({"model.scorer.name": "mlp", "model.signed_scores": False}, BuildOptions(prune="bias")),
+        ({"model.scorer.name": "dot"}, BuildOptions(top_l=0, signed=True)),
+        ({"model.scorer.name": "attention"}, BuildOptions(top_l=0, signed=True)),
+        ({"model.scorer.name": "mlp", "model.signed_scores": False}, BuildOptions(top_l=0)),
     ],
     ids=["dot", "attention", "mlp-relu"],
 )
@@ -84,7 +84,7 @@ def test_all_items_as_candidates_are_ranked_as_by_the_network(
 
 
 def test_few_candidates_keep_their_places_in_the_list_of_the_first_stage() -> None:
-    network, first = index_ranker({}, BuildOptions(prune="top_l", top_l=0, signed=True))
+    network, first = index_ranker({}, BuildOptions(top_l=0, signed=True))
     queries = ring_queries()
     ranker = RerankingRanker(first, TokenCandidates(network, ITEMS, 8), 8)
     found, candidates = ranker.rank(queries, 8, True), first.rank(queries, 8, True)
@@ -117,7 +117,7 @@ def test_vectors_are_reranked_by_dot_products() -> None:
 
 # ---- the same stage in a bundle
 
-CASES = [Case(prune="top_l"), Case(scorer="dot", signed=True), Case(model="two_tower")]
+CASES = [Case(top_l=6), Case(scorer="dot", signed=True), Case(model="two_tower")]
 HISTORIES = [[2, 9, 4], [11], [20, 3, 3, 8, 1, 6]]
 
 

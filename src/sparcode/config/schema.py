@@ -84,29 +84,14 @@ class TrainConfig(Section):
 class IndexConfig(Section):
     """How the inverted index is built from a trained model."""
 
-    codes: Literal["all", "observed"] = Field(
-        "all", description="codes with a list: all, or those of training queries and codes near to them"
+    top_l: Annotated[int, Field(ge=0)] = Field(
+        400, description="postings of a list, the best of a code less their floor; 0 = no limit"
     )
-    max_lists: int = Field(0, ge=0, description="most lists, 0 = one for each observed code (observed)")
-    prune: Literal["bias", "density", "top_l"] = Field(
-        "top_l",
-        description="keep positive scores as they are, up to a density, or the best of each list",
-    )
-    extra_bias: float = Field(
-        0.0, description="added to every score before the relu; negative = sparser (bias)"
-    )
-    density: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.1, description="postings per pair (density)")
-    top_l: Annotated[int, Field(ge=0)] = Field(400, description="postings of a list, 0 = no limit (top_l)")
     packing: Literal["none", "float32", "float16", "uint8"] = Field(
         "none", description="lists as plain arrays, or packed with scores of this type"
     )
     max_bytes: ByteCount = Field(
-        0, description="cut lists to fit the index in so many bytes, such as 200MB; 0 = no limit (top_l)"
-    )
-    shortlist: int = Field(
-        0,
-        ge=0,
-        description="items of a list scored exactly, chosen by the scorer's dot product; 0 = all (top_l)",
+        0, description="cut lists to fit the index in so many bytes, such as 200MB; 0 = no limit"
     )
     block_terms: Positive = Field(256, description="codes scored at once")
     block_items: Positive = Field(4096, description="items scored at once")
@@ -114,13 +99,6 @@ class IndexConfig(Section):
     probes: Positive = Field(
         1, description="P, nearest codes that each token of a query asks for, weighted by their distances"
     )
-
-    @model_validator(mode="after")
-    def _check(self) -> IndexConfig:
-        for name in ("max_bytes", "shortlist"):
-            if getattr(self, name) and self.prune != "top_l":
-                raise ValueError(f"index.{name} needs index.prune top_l, not {self.prune}: set it to 0")
-        return self
 
 
 class CrossesConfig(Section):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import DependencyError, UsageError
-from sparcode.index.search.dense import top_k_of_scores
+from sparcode.index.search.results import top_k_of_scores
 from sparcode.types import NO_ITEM, SearchResult
 
 HNSW_M = 32

@@ -155,15 +155,6 @@ class IndexRanker(StagedRanker):
         terms, weights = (part[:, -self._item_places :] for part in encoded[:2])
         return listed_scores(self.index.search, terms, weights, item_ids)
 
-    def redirected_share(self, queries: QuerySet) -> float:
-        """Share of the queries' terms that have no list of their own, so that another one answers."""
-        redirects = self.index.terms.redirects
-        if redirects is None:
-            return 0.0
-        term_ids = self.encode(queries)[0]
-        real = term_ids[term_ids >= 0]
-        return float((redirects[real] != real).mean())
-
 
 class VectorRanker(StagedRanker):
     """Two-tower retrieval through a vector search (exact or ANN).

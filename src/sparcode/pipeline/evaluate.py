@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 from sparcode.config.arguments import EvalArguments
@@ -12,7 +11,7 @@ from sparcode.evaluation import report as reports
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
 from sparcode.evaluation.reranking import RerankingRanker
 from sparcode.pipeline.crosses import cross_summary
-from sparcode.pipeline.index import index_parts, index_summary
+from sparcode.pipeline.index import PARTS, index_summary
 from sparcode.pipeline.queries import queries_of, query_length
 from sparcode.pipeline.runs import make_ranker, open_run
 
@@ -24,11 +23,6 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
 
     Several workers build the index and rank together; the first one alone measures the rest and writes.
     """
-    with index_parts(arguments.run_dir) as parts:
-        return _evaluate_run(arguments, parts)
-
-
-def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
     config = arguments.config
     if arguments.json_path is not None:
         reports.check_json_path(arguments.json_path)
@@ -38,7 +32,7 @@ def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
     if leaks.text():
         _LOG.warning("data set %s leaks: %s", run.dataset.name, leaks.text())
     ks, seen = config.eval.ks, config.eval.exclude_seen
-    ranker, built = make_ranker(run, arguments.retriever, parts)
+    ranker, built = make_ranker(run, arguments.retriever, arguments.run_dir / PARTS)
     _LOG.info("ranking %d queries by %s", len(queries), arguments.retriever)
     baseline = arguments.retriever if arguments.retriever in ("popularity", "crosses") else None
     report: dict[str, Any] = {
@@ -65,7 +59,6 @@ def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
     first = ranker.first if isinstance(ranker, RerankingRanker) else ranker
     if built is not None and isinstance(first, IndexRanker):
         report["index"] = index_summary(built)
-        report["index"]["redirected_terms"] = first.redirected_share(queries)
         if config.eval.fidelity_queries:
             quantize = not config.eval.rerank
             exact = ExhaustiveRanker(run.network, run.dataset.num_items, quantize, run.crosses)

@@ -6,7 +6,7 @@ from typing import Any
 
 from sparcode.config.arguments import ExportArguments
 from sparcode.model.matchers.sparcode import SparCode
-from sparcode.pipeline.index import index_parts
+from sparcode.pipeline.index import PARTS
 from sparcode.pipeline.runs import build_run_index, open_run
 
 
@@ -23,11 +23,8 @@ def export_run(arguments: ExportArguments) -> Any:
     network = run.network
     has_codes = isinstance(network, SparCode)
     codebooks = network.term_codebooks() if has_codes else None
-    with index_parts(arguments.run_dir) as parts:
-        index = build_run_index(run, parts).index if has_codes else None
-        request = ExportRequest(
-            network, run.dataset, run.config, index, codebooks, arguments.output, run.crosses
-        )
-        verified = export_bundle(request) if run.world.first else None
-        run.world.leave()
-        return verified
+    index = build_run_index(run, arguments.run_dir / PARTS).index if has_codes else None
+    request = ExportRequest(network, run.dataset, run.config, index, codebooks, arguments.output, run.crosses)
+    verified = export_bundle(request) if run.world.first else None
+    run.world.leave()
+    return verified

@@ -96,7 +96,7 @@ def test_eval_uses_the_configuration_of_the_run(run_dir: Path) -> None:
     "setting",
     [
         "data.dataset_dir=d",
-        "index.prune=bias",
+        "index.top_l=7",
         "eval.ks=[3]",
         "export.tolerance=1e-3",
         "device.mode=pynative",

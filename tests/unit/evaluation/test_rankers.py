@@ -48,7 +48,7 @@ def bench() -> Bench:
     network = build_network(tiny_config().model, shape)
     (tokens,) = encode_queries(TokenEncoder(network), queries.history, (), 16)
     network.quantizer.fit(tokens, 0)
-    built = build_index(NetworkBlockScorer(network, 30), network.term_codebooks(), BuildOptions(prune="bias"))
+    built = build_index(NetworkBlockScorer(network, 30), network.term_codebooks(), BuildOptions(top_l=0))
     rankers: dict[str, Ranker] = {
         "index": IndexRanker(network, built.index, 16, 1),
         "exact": ExhaustiveRanker(towers, 30),

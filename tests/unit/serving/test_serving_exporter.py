@@ -112,14 +112,14 @@ def test_an_index_of_an_older_model_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("signed", [False, True], ids=["relu", "signed"])
 def test_pruning_that_shifts_whole_lists_is_accepted(signed: bool) -> None:
-    report = exported(Case(prune="top_l", signed=signed)).report
+    report = exported(Case(top_l=6, signed=signed)).report
     assert 0 <= report.verification.index_error < 1e-5
     assert report.verification.num_queries == 4  # the users with test targets
 
 
 @pytest.mark.parametrize("encoding", ["float32", "float16", "uint8"])
 def test_a_bundle_keeps_packed_lists_and_answers_from_them(tmp_path: Path, encoding: Encoding) -> None:
-    request = exported(Case(prune="top_l", signed=True)).request
+    request = exported(Case(top_l=6, signed=True)).request
     assert request.index is not None
     index = request.index.pack(encoding)
     packed = replace(request, index=index, output=tmp_path / "bundle")
@@ -132,7 +132,7 @@ def test_a_bundle_keeps_packed_lists_and_answers_from_them(tmp_path: Path, encod
 
 @pytest.mark.parametrize("encoding", ["float32", "float16", "uint8"])
 def test_packing_does_not_hide_an_index_of_an_older_model(tmp_path: Path, encoding: Encoding) -> None:
-    request = exported(Case(prune="top_l", signed=True)).request
+    request = exported(Case(top_l=6, signed=True)).request
     assert request.index is not None
     postings = request.index.postings
     wrong = np.array(postings.scores) + np.linspace(0, 1, postings.num_postings, dtype=np.float32)

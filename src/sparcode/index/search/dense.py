@@ -8,31 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 from sparcode.errors import UsageError
 from sparcode.index.bitsets import unpack_bits
 from sparcode.index.search.queries import IdFilter, IdLists, make_id_lists, make_mask
-from sparcode.types import NO_ITEM, SearchResult
+from sparcode.index.search.results import no_results, top_k_of_scores
+from sparcode.types import SearchResult
 
 _BLOCK_SCORES = 1 << 23
-
-
-def top_k_of_scores(scores: NDArray[np.float32], k: int) -> SearchResult:
-    """Top-k columns of a score matrix.
-
-    Args:
-        scores: (B, C) float32; column c is item c; -inf = no result.
-        k: results per row.
-
-    Returns:
-        (B, k) by descending score, ties by smaller item id, padded with -1 and -inf.
-    """
-    item_ids = np.full((len(scores), k), NO_ITEM, dtype=np.int64)
-    best_scores = np.full((len(scores), k), -np.inf, dtype=np.float32)
-    take = min(k, scores.shape[1])
-    for row, values in enumerate(scores):
-        last = np.partition(values, len(values) - take)[len(values) - take]  # the take-th best score
-        items = np.flatnonzero((values >= last) & (values > -np.inf))
-        best = items[np.lexsort((items, -values[items]))[:take]]
-        item_ids[row, : len(best)] = best
-        best_scores[row, : len(best)] = values[best]
-    return SearchResult(item_ids, best_scores)
 
 
 class DenseIndex:
@@ -101,17 +80,16 @@ class DenseIndex:
         forbidden = make_id_lists(exclude, len(vectors), self.num_items, "exclude")
         permitted = make_id_lists(allow, len(vectors), self.num_items, "allow")
         bitsets = make_mask(mask, len(vectors), self.num_items)
-        item_ids = np.empty((len(vectors), k), dtype=np.int64)
-        scores = np.empty((len(vectors), k), dtype=np.float32)
+        result = no_results(len(vectors), k)
         rows = max(1, _BLOCK_SCORES // len(self._vectors))
         for start in range(0, len(vectors), rows):
             block = vectors[start : start + rows] @ self._vectors.T  # (rows, I + 1)
             _mask(block, start, forbidden, permitted)
             _mask_bits(block, bitsets if len(bitsets) <= 1 else bitsets[start : start + rows])
             best = top_k_of_scores(block, k)
-            item_ids[start : start + rows] = best.item_ids
-            scores[start : start + rows] = best.scores
-        return SearchResult(item_ids, scores)
+            result.item_ids[start : start + rows] = best.item_ids
+            result.scores[start : start + rows] = best.scores
+        return result
 
 
 def _mask(scores: NDArray[np.float32], first: int, forbidden: IdLists, permitted: IdLists) -> None:
