@@ -234,14 +234,6 @@ def test_long_enough_lists_prune_nothing(built: Built) -> None:
     assert worst_difference(all_scores(index, built), built.exact) < TOLERANCE
 
 
-def test_pairs_score_as_in_blocks(built: Built) -> None:
-    tokens = tokens_of_terms(built.network.term_codebooks(), np.arange(5))
-    items = np.array([[1, 4, 9, 30], [2, 3, 9, 29], [1, 2, 3, 4], [7, 8, 20, 21], [5, 6, 7, 8]], np.int32)
-    blocks = built.scorer.score_block(tokens, 1, built.scorer.num_items + 1)
-    found = built.scorer.score_pairs(tokens, items)
-    np.testing.assert_allclose(found, np.take_along_axis(blocks, items - 1, 1), rtol=1e-4, atol=1e-5)
-
-
 def test_another_weight_gives_another_fingerprint(built: Built) -> None:
     before = built.scorer.fingerprint
     assert before == NetworkBlockScorer(built.network, built.scorer.num_items).fingerprint

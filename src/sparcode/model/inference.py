@@ -142,17 +142,6 @@ class PartScores(nn.Cell):
         return self.network.token_scores(token_parts, item_parts)
 
 
-class PairScores(nn.Cell):
-    """token part (1, P_t) and the parts (C, P_i) of items chosen for it -> token scores (C,)."""
-
-    def __init__(self, network: AllToAll) -> None:
-        super().__init__(auto_prefix=False)
-        self.network = network
-
-    def construct(self, token_part: Tensor, item_parts: Tensor) -> Tensor:
-        return self.network.score(self.network.scorer.combine(token_part, item_parts))
-
-
 class QueryScores(nn.Cell):
     """history (B, L), item parts (C, P_i), user feature rows -> model scores (B, C): exhaustive scoring."""
 

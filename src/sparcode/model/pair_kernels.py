@@ -56,7 +56,7 @@ class PairScorer:
         kernel = self._kernel
         d, h = kernel.dot_width, kernel.hidden_size
         if d:
-            scores = self.dots(token_parts, start, stop, d)
+            scores = token_parts[:, :d] @ self._items[start - 1 : stop - 1, :d].T
         else:
             scores = np.zeros((len(token_parts), stop - start), np.float32)
         if h:
@@ -67,14 +67,6 @@ class PairScorer:
             _add_relu_sums(_padded(hidden, 1), _padded(weights, 1), item_hidden, scores)
         if kernel.bias:
             scores += np.float32(kernel.bias)
-        return scores
-
-    def dots(
-        self, token_parts: NDArray[np.float32], start: int, stop: int, width: int
-    ) -> NDArray[np.float32]:
-        """Dot products (T, stop - start) of the leading ``width`` columns alone, for the same pairs."""
-        items = self._items[start - 1 : stop - 1, :width]
-        scores: NDArray[np.float32] = token_parts[:, :width] @ items.T
         return scores
 
 

@@ -44,9 +44,3 @@ def test_what_is_not_finite_stays_so(where: str, broken: float) -> None:
     np.testing.assert_array_equal(np.isinf(found), np.isinf(exact))
     if np.isnan(broken):
         assert np.isnan(found).sum() == {"token": 2000, "item": 3, "weight": 2000}[where]
-
-
-def test_dots_are_the_leading_columns_alone() -> None:
-    tokens, items = RNG.standard_normal((3, 8)).astype("f"), RNG.standard_normal((9, 8)).astype("f")
-    scorer = PairScorer(PairKernel(8), items)
-    np.testing.assert_allclose(scorer.dots(tokens, 2, 6, 5), tokens[:, :5] @ items[1:5, :5].T, rtol=1e-5)

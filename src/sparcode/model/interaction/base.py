@@ -19,9 +19,6 @@ class InteractionScorer(nn.Cell):
     bilinear = False
     """Whether scores are dot products of lifted token and item part: tokens are then added up first."""
 
-    dot_width = 0
-    """Leading columns of either part whose dot product is a share of the score; 0 = there is none."""
-
     def pair_kernel(self) -> PairKernel | None:
         """``cross`` for NumPy arrays, with the present weights; None where it takes a graph."""
         return None

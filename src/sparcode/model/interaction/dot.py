@@ -29,10 +29,10 @@ class DotScorer(InteractionScorer):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.dot_width = width
+        self.width = width
 
     def pair_kernel(self) -> PairKernel:
-        return PairKernel(self.dot_width)
+        return PairKernel(self.width)
 
     def token_part(self, tokens: Tensor) -> Tensor:
         return tokens
