@@ -29,7 +29,7 @@ from sparcode.data.samplers import CandidateSampler
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.matchers.sparcode import SparCode
-from sparcode.training.step import CodeSharing, StepInputs, TrainStep, make_optimizer
+from sparcode.training.step import CODE_COUNTS, CodeSharing, StepInputs, TrainStep, make_optimizer
 
 BASE = Path(__file__).parents[1] / "configs" / "ml-1m"
 NUM_USERS, NUM_ITEMS, MEAN_LENGTH = 6_040, 3_260, 125
@@ -118,7 +118,7 @@ class Model:
         tensors = self._inputs.tensors(batch, self._sharding.share(batch), number)
         if self._sharing is not None:
             tensors = self._sharing.add_to(tensors)
-            self.scored_codes = max(self.scored_codes, tensors[10].shape[1])
+            self.scored_codes = max(self.scored_codes, tensors[CODE_COUNTS].shape[1])
         return float(self._step(*tensors)[0].asnumpy())
 
 

@@ -22,6 +22,7 @@ from sparcode.model.factory import DataShape, build_network
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
 from sparcode.pipeline.crosses import fit_crosses
+from sparcode.pipeline.index import cross_index
 from sparcode.serving.exporter import BundleReport, ExportRequest, export_bundle
 from sparcode.types import FeatureSpec
 
@@ -169,7 +170,9 @@ def make_request(case: Case, output: Path) -> ExportRequest:
         options = BuildOptions(top_l=case.top_l, signed=case.signed)
         index = build_index(NetworkBlockScorer(network, NUM_ITEMS), codebooks, options).index
         if crosses is not None:
-            index = append_lists(index, crosses.row_blocks(), 0, crosses.signed)
+            index = append_lists(index, crosses.row_blocks(), 0, signed=False)
+    else:
+        index = cross_index(config, crosses)
     return ExportRequest(network, dataset, config, index, codebooks, output, crosses)
 
 

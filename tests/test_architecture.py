@@ -32,7 +32,7 @@ ALLOWED_ROOMS = {
     "data": _BASE,
     "index": {"errors", "types"},
     "crosses": _BASE,
-    "model": _BASE | {"crosses"},
+    "model": _BASE,
     "evaluation.metrics": _BASE,
     "training": _CORE | {"environment"},
     "serving": _CORE | {"environment"},
@@ -49,6 +49,7 @@ WITHOUT_MINDSPORE = {
     "entry",
     "data",
     "index",
+    "crosses",
     "evaluation.metrics",
 }
 INDEX_LIBRARIES = {"numpy", "numba", "pyarrow"}

@@ -72,3 +72,29 @@ def test_two_workers_are_measured_beside_one(tmp_path: Path) -> None:
     assert alone["reduce_ms"] == 0 < together["reduce_ms"] < together["step_ms"]
     assert alone["queries"] == together["queries"]
     assert [row["bytes"] for row in report["workers"][1]["allreduce"]] == [4, 4000, 40000]
+
+
+def test_crosses_alone_are_compared_with_the_dense_regression_and_their_own_short_lists(
+    tmp_path: Path,
+) -> None:
+    lines = [
+        " ".join(map(str, [user, *((user + 3 * step) % 40 for step in range(12))])) for user in range(40)
+    ]
+    (tmp_path / "train.txt").write_text("\n".join(lines) + "\n")
+    (tmp_path / "test.txt").write_text("\n".join(f"{user} {(user + 36) % 40}" for user in range(40)) + "\n")
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"data: {{source: user_lines, path: {tmp_path}, dataset_dir: {tmp_path / 'ds'}, protocol: pre_split, "
+        "valid_ratio: 0.1, use_user_features: false, use_item_features: false}\ncrosses: {kind: ridge}\n"
+    )
+    command = [sys.executable, str(BENCHMARKS / "bench_crosses.py"), "--config_path", str(config)]
+    report = tmp_path / "report.json"
+    options = ["--dense", "1", "--vary", "crosses.ridge=0.5,5", "--lists", "2", "--json", str(report)]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(report.read_text())["rows"]
+    settings = ["dense 1 user_power 0", "dense 1 user_power 0.5", "ridge=0.5", "ridge=5"]
+    assert [row["setting"] for row in rows] == [name for name in settings for _ in range(3)]
+    assert [row["list"] for row in rows[:3]] == ["all", "cut 2", "floor 2"]
+    assert all(row["longest"] <= 2 for row in rows if row["list"] != "all")
+    assert min(row["ndcg@10"] for row in rows if row["list"] == "all") > 0.3

@@ -116,6 +116,22 @@ def build_config(document: Document, overrides: Sequence[str | Override], source
         raise _config_error(error, origins, source) from error
 
 
+def config_of_values(values: Mapping[str, Any], source: str) -> Config:
+    """A configuration from plain data, such as JSON, that was written by ``model_dump``.
+
+    Args:
+        values: nested by section.
+        source: where they come from, for messages.
+
+    Raises:
+        ConfigError: a key is unknown, of the wrong type or out of range; keys contradict each other.
+    """
+    try:
+        return Config.model_validate(values, strict=False)
+    except ValidationError as error:
+        raise _config_error(error, {}, source) from error
+
+
 def dump_config(config: Config) -> str:
     """YAML text with every key; ``load_config`` reads an equal configuration from it."""
     return write_document(config.model_dump(mode="json"))

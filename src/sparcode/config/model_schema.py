@@ -70,12 +70,12 @@ class QuantizerConfig(Section):
     decay: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.99, description="EMA decay of codeword statistics"
     )
-    epsilon: Rate = Field(1e-5, description="Laplace smoothing of the codeword counts")
+    epsilon: Rate = Field(1e-5, description="Laplace smoothing of the codeword counts, share of the mean")
     shared: bool = Field(
         False, description="one set of codebooks for all tokens, as in the paper, instead of one for each"
     )
-    restart_threshold: Annotated[float, Field(ge=0.0)] = Field(
-        0.1, description="codewords whose EMA count falls below this are re-drawn from the batch, 0 = never"
+    restart_threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.1, description="codewords with an EMA count below this share of the mean are re-drawn, 0 = never"
     )
     commitment_weight: Annotated[float, Field(ge=0.0)] = Field(
         0.25, description="beta of the commitment loss"

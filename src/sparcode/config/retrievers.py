@@ -9,9 +9,9 @@ from sparcode.errors import UsageError
 
 RETRIEVERS = {
     "sparcode": ("index", "exact", "crosses", "popularity"),
-    "two_tower": ("exact", "hnsw", "ivf", "popularity"),
-    "max_sim": ("exact", "popularity"),
-    "mol": ("exact", "popularity"),
+    "two_tower": ("exact", "hnsw", "ivf", "crosses", "popularity"),
+    "max_sim": ("exact", "crosses", "popularity"),
+    "mol": ("exact", "crosses", "popularity"),
     "all_to_all": ("exact", "crosses", "popularity"),
 }
 """Retrievers that can serve a model, the default first. An ANN index (hnsw, ivf) needs dot products, the

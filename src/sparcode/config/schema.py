@@ -118,7 +118,16 @@ class CrossesConfig(Section):
         1.0, description="factor on a history item's weight for each later item"
     )
     top_l: int = Field(0, ge=0, description="postings of a history item's list, 0 = no limit")
-    ridge: Rate = Field(700.0, description="L2 penalty of the regression (ridge)")
+    ridge: Rate = Field(20.0, description="L2 penalty of the regression (ridge)")
+    neighbours: Positive = Field(
+        200, description="items that an item is predicted from, those with most common users (ridge)"
+    )
+    user_power: Annotated[float, Field(ge=0.0)] = Field(
+        0.5, description="a user of n items counts n to minus this power (ridge)"
+    )
+    item_power: Annotated[float, Field(ge=0.0)] = Field(
+        0.5, description="an item of n users has n to this power times the penalty (ridge)"
+    )
     known_items: int = Field(
         0,
         ge=0,
@@ -213,12 +222,6 @@ class Config(Section):
         return self
 
     def _check_crosses(self) -> None:
-        kind = self.crosses.kind
-        if self.model.name not in ("sparcode", "all_to_all"):
-            raise ValueError(
-                f"crosses.kind {kind} adds posting lists, but a {self.model.name} model has none: "
-                "set crosses.kind to none"
-            )
         if self.data.source == "deezer":
             raise ValueError("crosses.kind must be none: queries of data.source deezer have no histories")
         if 0 < self.crosses.max_history < self.data.max_history:

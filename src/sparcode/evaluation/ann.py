@@ -53,6 +53,11 @@ class VectorSearch(ABC):
         """Items that can be results."""
         return len(self._vectors) - 1
 
+    @property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """(I + 1, d) float32 that are searched."""
+        return self._vectors
+
     def search(self, queries: ArrayLike, k: int, exclude: Sequence[ArrayLike] | None = None) -> SearchResult:
         """Top-k items of each query.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset
 from sparcode.evaluation.ann import VectorSearch, top_k_of_scores
+from sparcode.evaluation.crossed_search import CrossedSearch
 from sparcode.evaluation.queries import QuerySet, encode_queries
 from sparcode.index import InvertedIndex
 from sparcode.index.search.reranking import listed_scores
@@ -61,7 +63,8 @@ class ExhaustiveRanker:
         quantize: bool = True,
         crosses: CrossTable | None = None,
     ) -> None:
-        self._scorer = ExhaustiveScorer(network, num_items, SCORE_BATCH, quantize, crosses)
+        self._scorer = ExhaustiveScorer(network, num_items, SCORE_BATCH, quantize)
+        self._scores = self._scorer.scores if crosses is None else crosses.added_to(self._scorer.scores)
 
     def refresh(self) -> None:
         """Take over the present weights of the network."""
@@ -69,7 +72,7 @@ class ExhaustiveRanker:
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
         def block(rows: slice) -> NDArray[np.float32]:
-            return self._scorer.scores(queries.history[rows], [part[rows] for part in queries.user_rows])
+            return self._scores(queries.history[rows], [part[rows] for part in queries.user_rows])
 
         return _rank_blocks(block, queries, k, exclude_seen)
 
@@ -133,7 +136,10 @@ class IndexRanker(StagedRanker):
         crosses: CrossTable | None = None,
     ) -> None:
         self.index = index
-        self._encoder = CodeEncoder(network, crosses)
+        if crosses is None:
+            self._encoder = CodeEncoder(network)
+        else:
+            self._encoder = CodeEncoder(network, crosses.history_weights(), crosses.encoder_length)
         self._item_places = crosses.history_length if crosses is not None else 0
         self._batch_size, self._threads = batch_size, threads
 
@@ -164,21 +170,43 @@ class VectorRanker(StagedRanker):
         search: built over ``item_vectors`` of the network.
         name: retriever name for reports.
         batch_size: queries encoded at once.
+        crosses: added to the dot products.
     """
 
-    def __init__(self, network: TwoTower, search: VectorSearch, name: str, batch_size: int) -> None:
+    def __init__(
+        self,
+        network: TwoTower,
+        search: VectorSearch,
+        name: str,
+        batch_size: int,
+        crosses: CrossTable | None = None,
+    ) -> None:
         self.name = name
         self._encoder = VectorEncoder(network)
-        self._search, self._batch_size = search, batch_size
+        self._batch_size, self._crosses = batch_size, crosses
+        self._search = search if crosses is None else CrossedSearch(search, crosses)
 
     def encode(self, queries: QuerySet) -> tuple[NDArray, ...]:
-        """Query vectors (B, d), in a tuple."""
-        return _encode(self._encoder, queries, self._batch_size)
+        """Query vectors (B, d); with crosses histories (B, L') as well."""
+        if self._crosses is None:
+            return _encode(self._encoder, queries, self._batch_size)
+        read = replace(queries, history=queries.history[:, -self._crosses.encoder_length :])
+        return *_encode(self._encoder, read, self._batch_size), queries.history
 
     def search(
         self, encoded: tuple[NDArray, ...], queries: QuerySet, k: int, exclude_seen: bool
     ) -> SearchResult:
-        return self._search.search(encoded[0], k, exclude=queries.seen if exclude_seen else None)
+        exclude = queries.seen if exclude_seen else None
+        if isinstance(self._search, CrossedSearch):
+            return self._search.search(encoded[0], encoded[1], k, exclude)
+        return self._search.search(encoded[0], k, exclude=exclude)
+
+    def kept_scores(
+        self, encoded: tuple[NDArray, ...], item_ids: NDArray[np.int64]
+    ) -> NDArray[np.float32] | None:
+        if self._crosses is None:
+            return None
+        return np.take_along_axis(self._crosses.scores(encoded[1]), np.maximum(item_ids, 0), axis=1)
 
 
 class PopularityRanker:
@@ -241,12 +269,17 @@ def _rank_blocks(
         rows = slice(start, start + SCORE_BATCH)
         block = block_scores(rows)
         if exclude_seen:
-            for row, seen in zip(block, queries.seen[rows], strict=True):
-                row[seen] = -np.inf
+            mask_seen(block, queries.seen[rows])
         result = top_k_of_scores(block, k)
         ids.append(result.item_ids)
         scores.append(result.scores)
     return SearchResult(np.concatenate(ids), np.concatenate(scores))
+
+
+def mask_seen(scores: NDArray[np.float32], seen: Sequence[NDArray[np.int32]]) -> None:
+    """Set the scores (B, I + 1) of seen items to -inf."""
+    for row, items in zip(scores, seen, strict=True):
+        row[items] = -np.inf
 
 
 def _encode(cell: nn.Cell, queries: QuerySet, batch_size: int) -> tuple[NDArray, ...]:

@@ -11,7 +11,6 @@ import numpy as np
 from mindspore import Tensor
 from numpy.typing import NDArray
 
-from sparcode.crosses import CrossTable
 from sparcode.model.inference import ItemParts, PartScores, QueryScores, TokenParts
 from sparcode.model.matchers.all_to_all import AllToAll, ReluScore
 from sparcode.model.matching import MatchingNetwork
@@ -117,9 +116,8 @@ class ExhaustiveScorer:
     Args:
         network: of any model.
         num_items: catalogue size I.
-        batch_size: queries scored at once; smaller batches are padded to it.
+        batch_size: queries scored at once; fewer are padded to as many, but for a single one.
         quantize: False scores a sparcode model with unquantized tokens.
-        crosses: added to the network's scores; None = nothing is.
     """
 
     def __init__(
@@ -128,10 +126,8 @@ class ExhaustiveScorer:
         num_items: int,
         batch_size: int,
         quantize: bool = True,
-        crosses: CrossTable | None = None,
     ) -> None:
         self._cell = QueryScores(network, quantize)
-        self._crosses = crosses
         self._table = ItemPartTable(network, num_items)
         self._batch_size = batch_size
         self.num_items = num_items
@@ -142,24 +138,13 @@ class ExhaustiveScorer:
         self._table.refresh()
 
     def scores(self, history: NDArray[np.int32], user_rows: Sequence[NDArray]) -> NDArray[np.float32]:
-        """Histories (B, L) and user feature rows (B, ...) -> scores (B, I + 1); column 0 is -inf.
-
-        With crosses histories are (B, L'), of which the network reads the last L items.
-        """
-        if self._crosses is not None:
-            scores = self._network_scores(history[:, -self._crosses.encoder_length :], user_rows)
-            scores += self._crosses.scores(history)
-            return scores
-        return self._network_scores(history, user_rows)
-
-    def _network_scores(
-        self, history: NDArray[np.int32], user_rows: Sequence[NDArray]
-    ) -> NDArray[np.float32]:
+        """Histories (B, L) and user feature rows (B, ...) -> scores (B, I + 1); column 0 is -inf."""
         result = np.full((len(history), self.num_items + 1), -np.inf, np.float32)
         for start in range(0, len(history), self._batch_size):
             rows = slice(start, start + self._batch_size)
-            inputs = padded_tensors([history, *user_rows], rows, self._batch_size)
             count = len(history[rows])
+            size = 1 if count == 1 else self._batch_size  # two shapes, so two graphs
+            inputs = padded_tensors([history, *user_rows], rows, size)
             for number, parts in enumerate(self._table.blocks):
                 block = self._cell(inputs[0], parts, *inputs[1:]).asnumpy()[:count]
                 first = 1 + number * ITEM_BLOCK

@@ -7,6 +7,7 @@ from typing import Any
 
 from sparcode.config.arguments import EvalArguments
 from sparcode.data.leaks import find_leaks
+from sparcode.errors import ConfigError
 from sparcode.evaluation import report as reports
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
 from sparcode.evaluation.reranking import RerankingRanker
@@ -28,6 +29,13 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
         reports.check_json_path(arguments.json_path)
     run = open_run(config, arguments.run_dir)
     queries = queries_of(config, run.dataset, arguments.split, query_length(config, run.crosses))
+    if not len(queries):
+        raise ConfigError(
+            f"no user of data set {run.dataset.name} has a target in the {arguments.split} split",
+            where="data.protocol",
+            expected="a protocol or ratio that leaves targets",
+            received=f"{config.data.protocol}, ratios {config.data.valid_ratio} and {config.data.test_ratio}",
+        )
     leaks = find_leaks(run.dataset, arguments.split)
     if leaks.text():
         _LOG.warning("data set %s leaks: %s", run.dataset.name, leaks.text())

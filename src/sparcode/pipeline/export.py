@@ -6,7 +6,7 @@ from typing import Any
 
 from sparcode.config.arguments import ExportArguments
 from sparcode.model.matchers.sparcode import SparCode
-from sparcode.pipeline.index import PARTS
+from sparcode.pipeline.index import PARTS, cross_index
 from sparcode.pipeline.runs import build_run_index, open_run
 
 
@@ -23,7 +23,9 @@ def export_run(arguments: ExportArguments) -> Any:
     network = run.network
     has_codes = isinstance(network, SparCode)
     codebooks = network.term_codebooks() if has_codes else None
-    index = build_run_index(run, arguments.run_dir / PARTS).index if has_codes else None
+    index = None if has_codes else cross_index(run.config, run.crosses)
+    if has_codes:
+        index = build_run_index(run, arguments.run_dir / PARTS).index
     request = ExportRequest(network, run.dataset, run.config, index, codebooks, arguments.output, run.crosses)
     verified = export_bundle(request) if run.world.first else None
     run.world.leave()

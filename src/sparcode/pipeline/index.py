@@ -40,7 +40,7 @@ def build_network_index(
     def with_crosses(index: InvertedIndex) -> InvertedIndex:
         if crosses is None:
             return index
-        return append_lists(index, crosses.row_blocks(), config.crosses.top_l, crosses.signed)
+        return append_lists(index, crosses.row_blocks(config.crosses.top_l), 0, signed=False)
 
     with counting_progress("index: pairs", "pairs") as progress:
 
@@ -48,6 +48,15 @@ def build_network_index(
             progress(done * scorer.num_items, total * scorer.num_items)
 
         return build_index(scorer, network.term_codebooks(), options, advance, with_crosses, share)
+
+
+def cross_index(config: Config, crosses: CrossTable | None) -> InvertedIndex | None:
+    """The lists of crosses alone, the term of item i being i - 1; None without crosses."""
+    if crosses is None:
+        return None
+    empty = InvertedIndex.from_postings([0], [], [], num_items=crosses.num_items)
+    index = append_lists(empty, crosses.row_blocks(config.crosses.top_l), 0, signed=False)
+    return index if config.index.packing == "none" else index.pack(config.index.packing)
 
 
 def index_summary(built: BuildResult) -> dict[str, Any]:

@@ -7,28 +7,35 @@ import logging
 # sets MindSpore's environment variables: before anything that imports MindSpore
 from sparcode.training import runtime  # isort: skip
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.config.arguments import TrainArguments
 from sparcode.config.loader import config_differences, dump_config
 from sparcode.config.schema import Config
+from sparcode.crosses import CrossTable
 from sparcode.data.batching import BatchSource, make_batches
 from sparcode.data.dataset import Dataset
 from sparcode.data.samplers import CandidateSampler
 from sparcode.errors import CheckpointError, ConfigError, OutputError
+from sparcode.evaluation.cross_weight import choose_cross_weight
+from sparcode.evaluation.metrics import RANKING_METRICS
 from sparcode.evaluation.queries import encode_queries
-from sparcode.evaluation.rankers import ExhaustiveRanker
+from sparcode.evaluation.rankers import SCORE_BATCH, ExhaustiveRanker
 from sparcode.evaluation.report import relevance
+from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.factory import build_network
 from sparcode.model.inference import TokenEncoder
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
-from sparcode.pipeline.crosses import TrainedModel, run_crosses
-from sparcode.pipeline.queries import batch_options, user_feature_names, validation_queries
+from sparcode.pipeline.crosses import TrainedModel, fit_crosses, run_crosses
+from sparcode.pipeline.queries import batch_options, query_length, user_feature_names, validation_queries
 from sparcode.pipeline.runs import data_shape, load_data_together, load_trained
 from sparcode.training.callbacks import prepare_run_directory
-from sparcode.training.checkpoint import read_checkpoint
+from sparcode.training.checkpoint import read_checkpoint, stored_config
 from sparcode.training.loop import Trainer, TrainerParts
 from sparcode.training.step import StepInputs
 from sparcode.training.world import World
@@ -50,6 +57,8 @@ def train_run(arguments: TrainArguments) -> None:
         _check_run_directory(arguments)
     dataset = load_data_together(config, world)
     network = build_network(config.model, data_shape(config, dataset))
+    if isinstance(network, SparCode):
+        network.quantizer.probes = config.index.probes  # of validation: training has the nearest code alone
     _LOG.info(
         "%s on %s: %d users, %d items, %d training interactions, %d weights",
         config.model.name,
@@ -107,7 +116,7 @@ def _check_run_directory(arguments: TrainArguments) -> None:
     _, meta = read_checkpoint(last)
     differing = [
         key
-        for key in config_differences(Config.model_validate(meta.config, strict=False), arguments.config)
+        for key in config_differences(stored_config(last, meta), arguments.config)
         if key.startswith(("seed", "model.", "train.", "data.")) and key not in PLACES
     ]
     if differing:
@@ -139,14 +148,19 @@ def step_inputs(
 
 
 class _Validator:
-    """Full ranking of the validation split by the network, in the phase the training is in.
+    """Full ranking of the validation split as the model is served, or as its first phase has it.
 
+    Served is with the probes of the index and with crosses. A weight of theirs that is not configured is
+    chosen on the same users, as ``run_crosses`` chooses that of the best checkpoint: both have one metric.
     The users are divided among the workers.
     """
 
     def __init__(self, config: Config, dataset: Dataset, network: MatchingNetwork, world: World) -> None:
         self._config, self._dataset, self._network, self._world = config, dataset, network, world
-        self._queries = validation_queries(config, dataset, config.data.max_history)
+        self._crosses: CrossTable | None = None
+        if config.crosses.kind != "none":
+            self._crosses = replace(fit_crosses(config, dataset), weight=1.0)
+        self._queries = validation_queries(config, dataset, query_length(config, self._crosses))
         if not len(self._queries):
             raise ConfigError(
                 "no user has a validation target",
@@ -155,15 +169,45 @@ class _Validator:
             )
         monitored = int(config.train.monitor.split("@")[1])
         self._ks = sorted({*config.eval.ks, monitored})
-        self._rankers: dict[bool, ExhaustiveRanker] = {}
+        self._measures: dict[bool, Callable[[], dict[str, float]]] = {}
+        _LOG.info(
+            "validation: %d users, %s, probes %d, crosses %s",
+            len(self._queries),
+            config.train.monitor,
+            config.index.probes if isinstance(network, SparCode) else 0,
+            config.crosses.kind,
+        )
 
     def __call__(self, quantized: bool) -> dict[str, float]:
-        if quantized not in self._rankers:
-            network = self._network if quantized else self._network.warm_start()
-            self._rankers[quantized] = ExhaustiveRanker(network, self._dataset.num_items, quantized)
-        ranker = self._rankers[quantized]
-        ranker.refresh()
-        return relevance(ranker, self._queries, self._ks, True, self._world)
+        if quantized not in self._measures:
+            self._measures[quantized] = self._measure(quantized)
+        return self._measures[quantized]()
+
+    def _measure(self, quantized: bool) -> Callable[[], dict[str, float]]:
+        """What measures the present weights; its graphs are compiled once."""
+        num_items, crosses = self._dataset.num_items, self._crosses
+        network = self._network if quantized else self._network.warm_start()
+        if crosses is not None:
+            scorer = ExhaustiveScorer(network, num_items, SCORE_BATCH, quantized)
+            return lambda: self._with_crosses(scorer, crosses)
+        ranker = ExhaustiveRanker(network, num_items, quantized)
+
+        def alone() -> dict[str, float]:
+            ranker.refresh()
+            return relevance(ranker, self._queries, self._ks, True, self._world)
+
+        return alone
+
+    def _with_crosses(self, scorer: ExhaustiveScorer, crosses: CrossTable) -> dict[str, float]:
+        scorer.refresh()
+        monitor, given = self._config.train.monitor, self._config.crosses.weight
+        keys = [f"{name}@{k}" for name in RANKING_METRICS for k in self._ks]
+        keys.sort(key=lambda key: key != monitor)  # the first one decides
+        own = self._queries.part(self._world.share(len(self._queries)))
+        choice = choose_cross_weight(
+            scorer.scores, crosses, own, keys, self._world, [given] if given else None
+        )
+        return {**choice.metrics, "cross_weight": choice.weight}
 
 
 def sample_tokens(

@@ -94,8 +94,9 @@ class EncodedQueries:
     """What the encoder makes of B queries.
 
     Attributes:
-        term_ids: (B, K_u * P) int32, P probes for each token; None for two_tower.
-        weights: (B, K_u * P) float32, how much each term counts; None for two_tower.
+        term_ids: (B, K_u * P) int32, P probes for each token, then, with crosses, (B, L') for the history
+            items; two_tower has these alone, or None.
+        weights: of the shape of ``term_ids``, float32, how much each term counts.
         tokens: (B, K_u, d) float32, lifted, without quantization; None for two_tower.
         vectors: (B, d) float32 query vectors; None for sparcode.
     """
@@ -104,6 +105,16 @@ class EncodedQueries:
     weights: NDArray[np.float32] | None = None
     tokens: NDArray[np.float32] | None = None
     vectors: NDArray[np.float32] | None = None
+
+    @classmethod
+    def of_vectors(
+        cls,
+        vectors: NDArray[np.float32],
+        term_ids: NDArray[np.int32] | None = None,
+        weights: NDArray[np.float32] | None = None,
+    ) -> EncodedQueries:
+        """What the encoder of a two-tower gives: vectors, and with crosses terms and weights."""
+        return cls(term_ids, weights, None, vectors)
 
 
 class EncoderSession:
@@ -128,7 +139,7 @@ class EncoderSession:
         outputs = self._graph.run(history, *user_rows)
         if self._is_sparcode:
             return EncodedQueries(term_ids=outputs[0], weights=outputs[1], tokens=outputs[2])
-        return EncodedQueries(vectors=outputs[0])
+        return EncodedQueries.of_vectors(*outputs)
 
 
 class ScorerSession:

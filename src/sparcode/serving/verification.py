@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Tensor
 from numpy.typing import NDArray
 
 from sparcode.data.dataset import Dataset
@@ -15,12 +15,13 @@ from sparcode.data.histories import history_batch, user_history
 from sparcode.errors import BundleError
 from sparcode.index import InvertedIndex, tokens_of_terms
 from sparcode.index.search.dense import DenseIndex
-from sparcode.model.inference import CodeEncoder, ItemParts, TokenBlock, VectorEncoder
+from sparcode.model.inference import ItemParts, TokenBlock
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.serving.bundle import Bundle
 from sparcode.serving.retriever import BATCH_SIZE, Recommendation, Retriever
+from sparcode.serving.search import list_adder
 from sparcode.serving.session import EncodedQueries, EncoderSession, ScorerSession
-from sparcode.serving.writer import ExportRequest, item_vectors
+from sparcode.serving.writer import ExportRequest, item_vectors, query_encoder
 from sparcode.types import FeatureSpec, SearchResult
 
 _CHECKED_TOKENS = 32
@@ -80,7 +81,7 @@ def verify_bundle(bundle: Bundle, request: ExportRequest) -> Verification:
     if isinstance(request.network, SparCode):
         scorer_error, index_error = comparison.tokens(live)
     else:
-        scorer_error, index_error = comparison.vectors(live), 0.0
+        scorer_error, index_error = comparison.vectors(live), comparison.item_terms(live)
     comparison.recommendations(queries, live)
     return Verification(len(queries.raw), encoder_error, scorer_error, index_error)
 
@@ -133,18 +134,17 @@ def _raw_value(spec: FeatureSpec, row: NDArray[Any], vocabulary: Sequence[str]) 
 
 def _encode_live(request: ExportRequest, queries: RealQueries) -> EncodedQueries:
     """The live encoder, in batches of the size that the retriever uses."""
-    is_sparcode = isinstance(request.network, SparCode)
-    cell: nn.Cell = VectorEncoder(request.network)
-    if isinstance(request.network, SparCode):
-        cell = CodeEncoder(request.network, request.crosses)
+    cell = query_encoder(request.network, request.crosses)
     cell.set_train(False)
     outputs = []
     for start in range(0, len(queries.raw), BATCH_SIZE):
         arrays = [values[start : start + BATCH_SIZE] for values in (queries.history, *queries.rows)]
         output = cell(*[Tensor(np.ascontiguousarray(array)) for array in arrays])
-        outputs.append([part.asnumpy() for part in (output if is_sparcode else (output,))])
+        outputs.append([part.asnumpy() for part in (output if isinstance(output, tuple) else (output,))])
     joined = [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
-    return EncodedQueries(*joined) if is_sparcode else EncodedQueries(vectors=joined[0])
+    if isinstance(request.network, SparCode):
+        return EncodedQueries(*joined)
+    return EncodedQueries.of_vectors(*joined)
 
 
 class _Comparison:
@@ -164,18 +164,22 @@ class _Comparison:
             )
             for start in range(0, len(queries.raw), BATCH_SIZE)
         ]
-        if live.term_ids is None:
+        error = 0.0
+        if live.vectors is not None:
             vectors = np.concatenate([part.vectors for part in parts if part.vectors is not None])
-            return self._close("query vectors", vectors, live.vectors)
+            error = self._close("query vectors", vectors, live.vectors)
+        if live.term_ids is None:
+            return error
         term_ids = np.concatenate([part.term_ids for part in parts if part.term_ids is not None])
         wrong = int(np.count_nonzero(term_ids != live.term_ids))
         if wrong:
             raise self._differs("term ids", "equal term ids", f"{wrong} of {term_ids.size} that differ")
         weights = np.concatenate([part.weights for part in parts if part.weights is not None])
+        error = max(error, self._close("weights of terms", weights, live.weights))
+        if live.tokens is None:
+            return error
         tokens = np.concatenate([part.tokens for part in parts if part.tokens is not None])
-        return max(
-            self._close("weights of terms", weights, live.weights), self._close("tokens", tokens, live.tokens)
-        )
+        return max(error, self._close("tokens", tokens, live.tokens))
 
     def tokens(self, live: EncodedQueries) -> tuple[float, float]:
         """Scorer against network, and postings against scorer, for codes of the queries."""
@@ -195,10 +199,20 @@ class _Comparison:
         filled = used[index.list_lengths()[used] > 0]
         lists = [int(term) for term in _spread(filled, _CHECKED_LISTS)]
         errors = [self._code_list_error(index, term, codebooks) for term in lists]
-        filled = item_terms[index.list_lengths()[item_terms] > 0]
-        for term in _spread(filled, _CHECKED_LISTS):
-            errors.append(self._item_list_error(index, int(term), int(term) - first_item_term + 1))
-        return scorer_error, max(errors, default=0.0)
+        return scorer_error, max([*errors, self._item_lists(index, item_terms, first_item_term)], default=0.0)
+
+    def item_terms(self, live: EncodedQueries) -> float:
+        """Lists of crosses beside item vectors."""
+        index = self._bundle.index
+        if index is None or live.term_ids is None:
+            return 0.0
+        used = np.unique(live.term_ids)
+        return self._item_lists(index, used[used >= 0], 0)
+
+    def _item_lists(self, index: InvertedIndex, terms: NDArray[np.int32], first_term: int) -> float:
+        filled = _spread(terms[index.list_lengths()[terms] > 0], _CHECKED_LISTS)
+        errors = [self._item_list_error(index, int(term), int(term) - first_term + 1) for term in filled]
+        return max(errors, default=0.0)
 
     def _code_list_error(self, index: InvertedIndex, term: int, codebooks: NDArray[np.float32]) -> float:
         items = np.asarray(index.posting_list(term)[0])
@@ -245,10 +259,14 @@ class _Comparison:
                 self._compare_answer(answer, expected.item_ids[number], expected.scores[number])
 
     def _search_live(self, queries: RealQueries, live: EncodedQueries, k: int) -> SearchResult:
-        if live.term_ids is not None and self._request.index is not None:
-            return self._request.index.search(live.term_ids, k, live.weights, exclude=queries.seen)
+        lists = self._request.index
+        if live.vectors is None and live.term_ids is not None and lists is not None:
+            return lists.search(live.term_ids, k, live.weights, exclude=queries.seen)
+        add = None if lists is None else list_adder(lists, live)
         vectors = np.asarray(live.vectors)
-        return DenseIndex(item_vectors(self._request.network)).search(vectors, k, exclude=queries.seen)
+        return DenseIndex(item_vectors(self._request.network)).search(
+            vectors, k, exclude=queries.seen, add=add
+        )
 
     def _compare_answer(
         self, answer: Recommendation, items: NDArray[np.int64], scores: NDArray[np.float32]
@@ -257,7 +275,8 @@ class _Comparison:
         if len(answer.items) != found:
             raise self._differs("number of recommendations", found, len(answer.items))
         received = np.array([score for _, score in answer.items], np.float32)
-        if self._bundle.index is None:  # dot products may differ in the last bit, and near ties change places
+        if self._bundle.item_vectors is not None:
+            # dot products may differ in the last bit, and near ties change places
             self._close("scores of recommendations", received, scores[:found])
             return
         if self._request.config.index.probes > 1:  # likewise for weights of probes

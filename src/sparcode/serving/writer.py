@@ -57,7 +57,7 @@ class ExportRequest:
         network: trained SparCode (with fitted codebooks) or two-tower network.
         dataset: the data set that it was trained on.
         config: its configuration.
-        index: inverted index built from the network; None for two_tower.
+        index: inverted index built from the network; for two_tower that of the crosses, or None.
         codebooks: (S, M, N, d) float32, ``term_codebooks`` of the network; None for two_tower.
         output: bundle directory to write.
         crosses: whose lists the index holds beside those of the network's codes.
@@ -117,6 +117,8 @@ def check_request(request: ExportRequest) -> None:
         )
     if isinstance(network, SparCode):
         _check_codes(request, network)
+    elif request.crosses is not None and request.index is None:
+        raise UsageError("a bundle with crosses needs an index of their lists")
 
 
 def _check_codes(request: ExportRequest, network: SparCode) -> None:
@@ -146,13 +148,12 @@ def write_parts(directory: Path, request: ExportRequest) -> Manifest:
     _write_ids(directory, request)
     _write_arrays(directory, request)
     _write_attributes(directory, request.dataset)
-    if isinstance(request.network, SparCode) and request.index is not None:
+    if request.index is not None:
         metadata = {**request.index.metadata, BUNDLE_ID_KEY: manifest.bundle_id}
         request.index.with_metadata(metadata).save(directory / names.INDEX_DIRECTORY)
-        encoder: nn.Cell = CodeEncoder(request.network, request.crosses)
-        scorer: nn.Cell = TokenItemScorer(request.network)
-    else:
-        encoder, scorer = VectorEncoder(request.network), VectorItemScorer(request.network)
+    has_codes = isinstance(request.network, SparCode)
+    scorer: nn.Cell = (TokenItemScorer if has_codes else VectorItemScorer)(request.network)
+    encoder = query_encoder(request.network, request.crosses)
     _export_graph(encoder, manifest.encoder, directory)
     _export_graph(scorer, manifest.scorer, directory)
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
@@ -160,6 +161,14 @@ def write_parts(directory: Path, request: ExportRequest) -> Manifest:
     manifest = replace(manifest, files=files)
     write_manifest(directory, manifest)
     return manifest
+
+
+def query_encoder(network: MatchingNetwork, crosses: CrossTable | None) -> nn.Cell:
+    """The graph that encodes queries; with crosses history items are terms as well."""
+    cell = CodeEncoder if isinstance(network, SparCode) else VectorEncoder
+    if crosses is None:
+        return cell(network)
+    return cell(network, crosses.history_weights(), crosses.encoder_length)
 
 
 def item_vectors(network: MatchingNetwork) -> NDArray[np.float32]:
@@ -186,7 +195,7 @@ def _describe(request: ExportRequest) -> Manifest:
         history_length=request.history_length,
         query_kind=request.dataset.query_kind,
         exclude_seen=config.eval.exclude_seen,
-        codes=_code_sizes(request, network) if isinstance(network, SparCode) else {},
+        codes=_code_sizes(request, network),
         vector_size=0 if is_sparcode else width,
         fallback=FALLBACK,
         user_features=request.user_features,
@@ -199,10 +208,12 @@ def _describe(request: ExportRequest) -> Manifest:
     )
 
 
-def _code_sizes(request: ExportRequest, network: SparCode) -> dict[str, int]:
+def _code_sizes(request: ExportRequest, network: MatchingNetwork) -> dict[str, int]:
+    item_terms = 0 if request.crosses is None else request.crosses.num_items
+    if not isinstance(network, SparCode):
+        return {"num_terms": item_terms, "num_item_terms": item_terms} if item_terms else {}
     slots, books = network.quantizer.num_slots, network.quantizer.num_codebooks
     size = network.quantizer.codebook_size
-    item_terms = 0 if request.crosses is None else request.crosses.num_items
     return {
         "num_query_tokens": network.num_tokens,
         "num_probes": network.quantizer.probes,
@@ -218,11 +229,15 @@ def _code_sizes(request: ExportRequest, network: SparCode) -> dict[str, int]:
 def _encoder_spec(request: ExportRequest, width: int) -> GraphSpec:
     history = TensorSpec("history", "int32", (None, request.history_length))
     inputs = (history, *(_feature_tensor("user", spec) for spec in request.user_features))
+    terms = 0 if request.crosses is None else request.history_length
     if not isinstance(request.network, SparCode):
-        return GraphSpec(names.ENCODER_FILE, inputs, (TensorSpec("vectors", "float32", (None, width)),))
+        vectors = TensorSpec("vectors", "float32", (None, width))
+        kinds = {"term_ids": "int32", "weights": "float32"} if terms else {}
+        items = (TensorSpec(name, kind, (None, terms)) for name, kind in kinds.items())
+        return GraphSpec(names.ENCODER_FILE, inputs, (vectors, *items))
     sizes = _code_sizes(request, request.network)
     tokens = sizes["num_query_tokens"]
-    terms = tokens * sizes["num_probes"] + (0 if request.crosses is None else request.history_length)
+    terms += tokens * sizes["num_probes"]
     outputs = (
         TensorSpec("term_ids", "int32", (None, terms)),
         TensorSpec("weights", "float32", (None, terms)),

@@ -152,7 +152,7 @@ class Trainer:
             return
         quantizer = self._network.quantizer
         tokens = self._parts.sample_tokens()
-        quantizer.fit(tokens, self._config.seed)
+        quantizer.fit(tokens, self._config.seed, self._parts.batches.queries_per_batch)
         self._world.copy_from_first(quantizer.get_parameters())
         state.quantized, state.best, state.stale = True, -math.inf, 0
         _LOG.info("epoch %d: codebooks fitted by k-means on %d queries", state.epoch + 1, len(tokens))

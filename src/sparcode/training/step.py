@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchShare, QueryBatch
-from sparcode.data.samplers import CandidateSampler, hit_weights
+from sparcode.data.samplers import CandidateSampler, log_weights
 from sparcode.model.losses import TrainingLoss
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
@@ -22,7 +22,7 @@ STEP_STREAM = 3
 LEAST_CODES = 64
 """Rows that the scorer has at least: a step is not compiled anew for each of a few codes."""
 
-HISTORY, QUERY_INDEX, CODE_ROWS, CODE_COUNTS = 1, 2, 9, 10
+HISTORY, QUERY_INDEX, CODE_ROWS, CODE_COUNTS = 1, 2, 8, 9
 """Places of some inputs of TrainStep.construct; dropout noise and user features follow the last."""
 
 
@@ -84,8 +84,7 @@ class TrainStep(nn.Cell):
         positives: Tensor,
         weights: Tensor,
         candidates: Tensor,
-        log_expected: Tensor,
-        hit_weights: Tensor,
+        log_weights: Tensor,
         quantized_queries: Tensor,
         code_rows: Tensor,
         code_counts: Tensor,
@@ -98,8 +97,7 @@ class TrainStep(nn.Cell):
             positives,
             weights,
             candidates,
-            log_expected,
-            hit_weights,
+            log_weights,
             quantized_queries,
             code_rows,
             code_counts,
@@ -245,8 +243,7 @@ class StepInputs:
             own.positives,
             own.weights,
             candidates,
-            log_expected,
-            hit_weights(candidates, log_expected, own.positives),
+            log_weights(candidates, log_expected, own.positives),
             self._quantized_queries(rng, batch, share),
             np.zeros(1, np.int32),  # distinct codes, where they are needed: see CodeSharing
             np.zeros((1, 1), np.float32),

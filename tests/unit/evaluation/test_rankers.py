@@ -21,7 +21,7 @@ from sparcode.evaluation.rankers import (
     item_vectors,
 )
 from sparcode.index import BuildOptions, build_index
-from sparcode.model.block_scorer import NetworkBlockScorer
+from sparcode.model.block_scorer import ExhaustiveScorer, NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import TokenEncoder
 
@@ -153,3 +153,22 @@ def test_an_exhaustive_ranker_keeps_its_parts_until_refreshed() -> None:
     ranker.refresh()
     after = ranker.rank(queries, 5, exclude_seen=False)
     assert (before.item_ids != after.item_ids).any()
+
+
+def test_a_single_query_is_scored_as_one() -> None:
+    """Padded to a batch it would take the time of the batch, which a report would call its own."""
+    ms.set_context(mode=ms.GRAPH_MODE)
+    queries = query_set(tiny_dataset(features=False), "test", 3, [])
+    network = build_network(tiny_config({"model.name": "two_tower"}).model, DataShape(30, 3, (), (), {}))
+    scorer = ExhaustiveScorer(network, 30, 8)
+    cell, sizes = scorer._cell, []
+
+    def watched(history: ms.Tensor, *others: ms.Tensor) -> ms.Tensor:
+        sizes.append(history.shape[0])
+        return cell(history, *others)
+
+    scorer._cell = watched
+    together = scorer.scores(queries.history[:9], ())
+    alone = scorer.scores(queries.history[:1], ())
+    assert sizes == [8, 1, 1]
+    np.testing.assert_allclose(alone, together[:1], rtol=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -49,6 +51,7 @@ class DenseIndex:
         exclude: IdFilter = None,
         allow: IdFilter = None,
         mask: NDArray[np.uint64] | None = None,
+        add: Callable[[NDArray[np.float32], int], None] | None = None,
     ) -> SearchResult:
         """Top-k items of each query.
 
@@ -58,6 +61,7 @@ class DenseIndex:
             exclude: item ids that are no results, as in :meth:`sparcode.index.InvertedIndex.search`.
             allow: the only item ids that may be results, likewise.
             mask: bitset of the items that may be results, likewise.
+            add: adds to the dot products (b, I + 1) of b queries, the number of the first of which it gets.
 
         Returns:
             item_ids (B, k) int64 by descending score, ties by smaller id, and scores (B, k) float32; -1 and
@@ -84,6 +88,8 @@ class DenseIndex:
         rows = max(1, _BLOCK_SCORES // len(self._vectors))
         for start in range(0, len(vectors), rows):
             block = vectors[start : start + rows] @ self._vectors.T  # (rows, I + 1)
+            if add is not None:
+                add(block, start)
             _mask(block, start, forbidden, permitted)
             _mask_bits(block, bitsets if len(bitsets) <= 1 else bitsets[start : start + rows])
             best = top_k_of_scores(block, k)
