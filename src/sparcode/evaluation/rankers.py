@@ -23,9 +23,9 @@ from sparcode.index.search.reranking import listed_scores
 from sparcode.index.search.results import top_k_of_scores
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
+from sparcode.model.matchers.sparcode import SparCode
+from sparcode.model.matchers.two_tower import TwoTower
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
-from sparcode.model.two_tower import TwoTower
 from sparcode.training.encoding import encode_queries
 from sparcode.types import SearchResult
 

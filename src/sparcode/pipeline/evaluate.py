@@ -73,7 +73,7 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
             exact = ExhaustiveRanker(run.network, run.dataset.num_items, quantize, run.crosses)
             sample = queries.take(config.eval.fidelity_queries)
             report["fidelity"] = reports.fidelity(
-                ranker, exact, sample, max(ks), seen, config.model.signed_scores
+                ranker, exact, sample, max(ks), seen, run.network.score.signed
             )
     if config.eval.latency_queries:
         sample = queries.take(config.eval.latency_queries)
