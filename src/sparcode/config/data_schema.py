@@ -8,8 +8,6 @@ from pydantic import Field, model_validator
 
 from sparcode.config.section import Fraction, Positive, Section
 
-
-Weight = Annotated[float, Field(ge=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -19,10 +17,12 @@ class SyntheticConfig(Section):
     num_users: Positive = Field(4000, description="users")
     num_items: Positive = Field(2000, description="items")
     interactions_per_user: Positive = Field(24, description="mean number of interactions per user")
-    popularity: Weight = Field(0.7, description="weight of the Zipf popularity, 0 = all items alike")
-    taste: Weight = Field(4.0, description="weight of the distance between interest and item")
-    regional_brands: Weight = Field(0.7, description="weight of what a region thinks of a brand")
-    followers: Weight = Field(4.0, description="what following one of the last items adds, 0 = nothing")
+    popularity: Annotated[float, Field(ge=0.0)] = Field(
+        1.0, description="weight of the Zipf popularity, 0 = all items alike"
+    )
+    followers: Annotated[float, Field(ge=0.0)] = Field(
+        3.0, description="what following one of the last items adds, 0 = nothing"
+    )
     session_stay: Share = Field(
         0.9, description="probability that an interaction has the interest of the one before, 0 = no sessions"
     )
