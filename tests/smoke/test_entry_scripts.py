@@ -19,8 +19,6 @@ data:
   synthetic:
     num_users: 500
     num_items: 150
-    num_categories: 6
-    num_styles: 6
     interactions_per_user: 24
 model:
   embedding_size: 16
