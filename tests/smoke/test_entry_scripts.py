@@ -60,6 +60,7 @@ REPORT_KEYS = {
     "leaks",
     "metrics",
     "fidelity",
+    "size_bytes",
     "index",
     "latency_ms",
 }

@@ -59,6 +59,7 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
         "leaks": {"in_history": leaks.in_history, "in_features": leaks.in_features},
         "metrics": reports.relevance(ranker, queries, ks, seen, run.world),
         "fidelity": {},
+        "size_bytes": getattr(ranker, "size_bytes", None),
         "index": {},
         "latency_ms": {},
     }
