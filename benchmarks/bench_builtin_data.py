@@ -1,8 +1,8 @@
 """What every term of the built-in data is worth, and to whom: terms are switched off one by one.
 
 ``python benchmarks/bench_builtin_data.py``: one row for each world, one column for each model, NDCG@50 on the
-test split. Models are two-towers of configs/synthetic/two_tower.yaml, with another encoder or without features;
-``crosses`` is the ranking by them alone.
+test split. Models are two-towers of configs/synthetic/two_tower.yaml, with another encoder or without
+features; ``crosses`` is the ranking by them alone.
 """
 
 from __future__ import annotations
