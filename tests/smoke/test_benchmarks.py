@@ -98,3 +98,12 @@ def test_crosses_alone_are_compared_with_the_dense_regression_and_their_own_shor
     assert [row["list"] for row in rows[:3]] == ["all", "cut 2", "floor 2"]
     assert all(row["longest"] <= 2 for row in rows if row["list"] != "all")
     assert min(row["ndcg@10"] for row in rows if row["list"] == "all") > 0.3
+
+
+@pytest.mark.slow
+def test_the_terms_of_the_built_in_data_are_switched_off_one_by_one(tmp_path: Path) -> None:
+    rows = run_small("bench_builtin_data", tmp_path)["rows"]
+    assert [row["world"] for row in rows] == ["all terms", "no popularity"]
+    names = ["world", "dnn", "popularity", "crosses", "sasrec", "sasrec + crosses"]
+    assert all(sorted(row) == sorted(names) for row in rows)
+    assert all(0.0 < row[name] < 1.0 for row in rows for name in names[1:])

@@ -142,6 +142,9 @@ def test_reports_have_the_promised_form(reports: dict[str, dict[str, Any]]) -> N
     }
     assert index["index"]["encoding"] == "float32"
     assert index["index"]["num_terms"] == 4 * 16
+    assert index["size_bytes"] == index["index"]["size_bytes"] > 0
+    assert reports["popularity"]["size_bytes"] == 4 * (150 + 1)
+    assert reports["exact"]["size_bytes"] is None
     assert set(index["latency_ms"]) == {"encode_p50", "search_p50", "search_p99", "threads", "batch"}
     assert reports["popularity"]["model"] == "popularity"
     assert reports["exact"]["index"] == reports["exact"]["fidelity"] == {}
