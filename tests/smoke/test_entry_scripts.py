@@ -26,7 +26,6 @@ model:
   token_size: 8
   encoder: {hidden_size: 32}
   quantizer: {codebook_size: 16}
-  scorer: {hidden_size: 8}
 train:
   epochs: 8
   batch_size: 64
