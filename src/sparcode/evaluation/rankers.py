@@ -194,7 +194,7 @@ class VectorRanker(StagedRanker):
         self._batch_size, self._crosses = batch_size, crosses
         self._search = search if crosses is None else CrossedSearch(search, crosses)
         self._size_bytes: int | None = None
-        if isinstance(search, ExactSearch):
+        if isinstance(search, DenseIndex):
             self._size_bytes = search.item_vectors.nbytes + (0 if crosses is None else crosses.size_bytes)
 
     @property

@@ -9,13 +9,14 @@ from sparcode.config.arguments import EvalArguments
 from sparcode.data.leaks import find_leaks
 from sparcode.errors import ConfigError
 from sparcode.evaluation import report as reports
+from sparcode.evaluation.queries import QuerySet
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
 from sparcode.evaluation.reranking import RerankingRanker
 from sparcode.files import check_writable, write_json
 from sparcode.pipeline.crosses import cross_summary
 from sparcode.pipeline.index import PARTS, index_summary
 from sparcode.pipeline.queries import queries_of, query_length
-from sparcode.pipeline.runs import make_ranker, open_run
+from sparcode.pipeline.runs import Run, make_ranker, open_run
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,14 +30,7 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
     if arguments.json_path is not None:
         check_writable(arguments.json_path)
     run = open_run(config, arguments.run_dir)
-    queries = queries_of(config, run.dataset, arguments.split, query_length(config, run.crosses))
-    if not len(queries):
-        raise ConfigError(
-            f"no user of data set {run.dataset.name} has a target in the {arguments.split} split",
-            where="data.protocol",
-            expected="a protocol or ratio that leaves targets",
-            received=f"{config.data.protocol}, ratios {config.data.valid_ratio} and {config.data.test_ratio}",
-        )
+    queries = _queries_with_targets(run, arguments.split)
     leaks = find_leaks(run.dataset, arguments.split)
     if leaks.text():
         _LOG.warning("data set %s leaks: %s", run.dataset.name, leaks.text())
@@ -83,3 +77,21 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
         write_json(arguments.json_path, report)
     run.world.leave()
     return report
+
+
+def _queries_with_targets(run: Run, split: str) -> QuerySet:
+    """Queries of a split.
+
+    Raises:
+        ConfigError: no user has a target in it.
+    """
+    config = run.config
+    queries = queries_of(config, run.dataset, split, query_length(config, run.crosses))
+    if not len(queries):
+        raise ConfigError(
+            f"no user of data set {run.dataset.name} has a target in the {split} split",
+            where="data.protocol",
+            expected="a protocol or ratio that leaves targets",
+            received=f"{config.data.protocol}, ratios {config.data.valid_ratio} and {config.data.test_ratio}",
+        )
+    return queries
