@@ -12,12 +12,12 @@ def main(argv: list[str]) -> None:
     """Parses ``argv``, writes the data set directory and prints what is in it."""
     from sparcode.config.arguments import parse_preprocess
 
-    data = parse_preprocess(argv).config.data
+    arguments = parse_preprocess(argv)
 
-    from sparcode.data.dataset import preprocess
+    from sparcode.pipeline.preprocess import preprocess_run
 
-    dataset = preprocess(data)
-    print(f"data set {dataset.name}, protocol {dataset.protocol}, in {data.dataset_dir}")
+    dataset = preprocess_run(arguments)
+    print(f"data set {dataset.name}, protocol {dataset.protocol}, in {arguments.config.data.dataset_dir}")
     print(format_counts(dataset.counts))
 
 

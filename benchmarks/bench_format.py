@@ -5,7 +5,7 @@
 
 Every encoding packs the same index. ``bytes`` are those of the files without headers, for each posting.
 ``recall`` is the share of the 100 best items by float32 scores that are among the 100 best by decoded scores
-(``index_recall@100``). ``decode`` is the best of several passes over random lists into scratch memory, one
+(``index_recall@100``). ``decode`` is the best of several passes over random lists, one
 thread; ``search`` the same for batches of queries, and ``search plain`` that of lists as plain arrays.
 Catalogues are generated (``catalogues.py``): cut lists of a large catalogue, long lists, complete lists. The
 index that is opened holds 65 million postings; its files are in the page cache.
@@ -31,7 +31,6 @@ from reporting import machine, print_table, seconds_of, write_report
 from sparcode.index import InvertedIndex
 from sparcode.index.packed.coding import ENCODINGS
 from sparcode.index.packed.lists import PackedLists, pack_postings
-from sparcode.index.search.lists import ListScratch
 
 K = 100
 QUERIES = 256
@@ -111,14 +110,13 @@ def _measure(index: InvertedIndex, term_ids: NDArray[np.int64], encoding: Any) -
     """Size, loss and speed of one encoding."""
     pack_seconds = seconds_of(lambda: pack_postings(index.postings, encoding), 2).min()
     lists = pack_postings(index.postings, encoding)
-    packed = InvertedIndex(lists, terms=index.terms)
+    packed = InvertedIndex(lists, floors=index.floors)
     exact, found = index.search(term_ids, K).item_ids, packed.search(term_ids, K).item_ids
     hits = sum(np.intersect1d(a[a >= 0], b).size for a, b in zip(exact, found, strict=True))
     return {
         "encoding": encoding,
         "bytes": lists.size_bytes / lists.num_postings,
         "MB": lists.size_bytes / 1e6,
-        "dense lists": int(lists.dense.sum()),
         "recall": hits / np.count_nonzero(exact >= 0),
         "decode ns/posting": _decode_ns(lists),
         "search us": _search_us(packed, term_ids),
@@ -129,10 +127,9 @@ def _measure(index: InvertedIndex, term_ids: NDArray[np.int64], encoding: Any) -
 def _decode_ns(lists: PackedLists) -> float:
     rng = np.random.default_rng(0)
     terms = rng.choice(np.flatnonzero(lists.lengths), DECODED_LISTS).astype(np.int64)[:, None]
-    scratch = ListScratch()
 
     def decode() -> None:
-        for _ in lists.blocks(terms, scratch):
+        for _ in lists.blocks(terms):
             pass
 
     decode()

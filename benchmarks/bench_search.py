@@ -126,9 +126,7 @@ def _measure(name: str, make: Any, arguments: argparse.Namespace, report: dict[s
     )
     truths = {"lists": work.search(slice(0, len(work.term_ids))), "vectors": _exact_vectors(work)}
     large = work.index.num_items > arguments.ann_up_to
-    engines = [
-        e for e in arguments.engines if _usable(e) and not (large and e not in ("sparcode", "kernels"))
-    ]
+    engines = [e for e in arguments.engines if _usable(e) and not (large and e != "sparcode")]
     report["workloads"].append(result)
     result["setup_seconds"] = time.perf_counter() - started
     for point in make_points(work, engines):

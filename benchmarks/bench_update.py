@@ -143,6 +143,7 @@ class Bench:
     def _totals(self, terms: NDArray[np.int64]) -> NDArray[np.float32]:
         """(num_items + 1,) float32 scores of one query."""
         index = self.catalogue.index
+        floors = np.zeros(index.num_terms, np.float32) if index.floors is None else index.floors
         changed = np.array(list(self.changed), dtype=np.int64)
         totals = np.zeros(self.live.num_items + 1, dtype=np.float32)
         for term in terms.tolist():
@@ -151,7 +152,7 @@ class Bench:
             totals[items[old]] += scores[old]
             for item, by_term in self.changed.items():
                 if by_term:
-                    totals[item] += max(by_term[term] - index.terms.floors[term], np.float32(0))
+                    totals[item] += max(by_term[term] - floors[term], np.float32(0))
         return totals
 
 

@@ -159,7 +159,7 @@ class Catalogue:
 
     def exhaustive(self, terms: NDArray[np.int64]) -> NDArray[np.float32]:
         """(num_items + 1,) scores of one query, every item for every token; item 0 has none."""
-        floors = self.index.terms.floors
+        floors = self.index.floors
         if floors is None:
             raise ValueError("the index has no floors")
         totals = np.maximum(self.scores(terms, slice(None)) - floors[terms, None], 0).sum(axis=0)

@@ -27,7 +27,7 @@ def draw_search(report: dict[str, Any], path: Path) -> None:
                 [row["batch_us"] for row in own],
                 [1.0 if row["recall"] is None else row["recall"] for row in own],
                 marker=_MARKERS[place % len(_MARKERS)],
-                linestyle="-" if len(own) > 2 and engine != "sparcode-kernel" else "",
+                linestyle="-" if len(own) > 2 else "",
                 label=engine,
             )
         axes.set_xscale("log")

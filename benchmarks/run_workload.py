@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,16 @@ from search_engines import Workload
 
 from sparcode.config.loader import load_config
 from sparcode.errors import UsageError
-from sparcode.evaluation.queries import encode_queries
-from sparcode.evaluation.rankers import item_vectors
+from sparcode.evaluation.queries import QuerySet
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
-from sparcode.model.sparcode import SparCode
-from sparcode.model.two_tower import TwoTower
-from sparcode.pipeline import queries as pipeline_queries
+from sparcode.model.item_vectors import item_vectors
+from sparcode.model.matchers.sparcode import SparCode
+from sparcode.model.matchers.two_tower import TwoTower
 from sparcode.pipeline import runs
+from sparcode.pipeline.queries import queries_of, query_length
 from sparcode.pipeline.runs import Run
+from sparcode.training.encoding import encode_queries
 
 FIDELITY_QUERIES = 100
 
@@ -50,12 +50,11 @@ def run_workload(run_dir: Path, two_tower_run: Path, count: int, k: int) -> tupl
             "benchmark needs a sparcode run and a two-tower run",
             received=f"{run.config.model.name} and {rival.config.model.name}",
         )
-    scratch = tempfile.TemporaryDirectory(prefix="sparcode-")
-    atexit.register(scratch.cleanup)  # the index is mapped from its parts
-    index = runs.build_run_index(run, Path(scratch.name) / "parts").index
-    queries = pipeline_queries.queries_of(run.config, run.dataset, "test", count)
+    with tempfile.TemporaryDirectory(prefix="sparcode-") as scratch:
+        index = runs.build_run_index(run, Path(scratch)).index
+    queries = first_queries(run, count)
     term_ids, weights, _ = encode_queries(CodeEncoder(run.network), queries.history, queries.user_rows, count)
-    others = pipeline_queries.queries_of(rival.config, rival.dataset, "test", count)
+    others = first_queries(rival, count)
     (vectors,) = encode_queries(VectorEncoder(rival.network), others.history, others.user_rows, count)
     scorer = ExhaustiveScorer(run.network, run.dataset.num_items, 1)
 
@@ -71,13 +70,19 @@ def run_workload(run_dir: Path, two_tower_run: Path, count: int, k: int) -> tupl
     work = Workload(
         index,
         term_ids.astype(np.int64),
-        item_vectors(rival.network, rival.dataset.num_items),
+        item_vectors(rival.network),
         np.ascontiguousarray(vectors),
         k,
         exhaustive,
         weights,
     )
     return work, {"dataset": run.dataset.name, "index_options": run.config.index.model_dump()}
+
+
+def first_queries(run: Run, count: int) -> QuerySet:
+    """The first ``count`` test queries of a run, with histories as its encoder reads them."""
+    length = query_length(run.config, None)
+    return queries_of(run.config, run.dataset, "test", length).take(count)
 
 
 def _open(run_dir: Path) -> Run:

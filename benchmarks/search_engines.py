@@ -79,20 +79,6 @@ def _index_points(work: Workload) -> Iterator[Point]:
         yield Point("sparcode", setting, "lists", answer, _setter(threads), index.size_bytes)
 
 
-def _kernel_points(work: Workload) -> Iterator[Point]:
-    from sparcode.index import KERNELS
-
-    for kernel in KERNELS:
-        if kernel in ("auto", "oracle"):
-            continue
-        threads = [1]
-
-        def answer(rows: slice, kernel: Any = kernel, threads: list[int] = threads) -> NDArray:
-            return work.search(rows, num_threads=threads[0], kernel=kernel)
-
-        yield Point("sparcode-kernel", kernel, "lists", answer, _setter(threads), work.index.size_bytes)
-
-
 def _setter(threads: list[int]) -> Callable[[int], object]:
     return lambda count: threads.__setitem__(0, count)
 
@@ -259,7 +245,6 @@ def _seismic_points(work: Workload) -> Iterator[Point]:
 
 ENGINES: dict[str, Callable[[Workload], Iterator[Point]]] = {
     "sparcode": _index_points,
-    "kernels": _kernel_points,
     "seismic": _seismic_points,
     "hnswlib": _hnswlib_points,
     "faiss-hnsw": lambda work: _faiss_index_points(work, "hnsw"),

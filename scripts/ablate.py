@@ -42,11 +42,9 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "every query quantized": ("train.quantized_share=1",),
     "every query, from the start": ("train.quantize_from=0", "train.quantized_share=1"),
     "items of any length": ("model.item_length=0",),
-    "scorer dot": ("model.scorer.name=dot",),
-    "scorer low_rank": ("model.scorer.name=low_rank",),
     "64 negatives": FEW_NEGATIVES,
-    "64 negatives, scorer gated": (
-        "model.scorer.name=gated", "model.scorer.hidden_size=16", *FEW_NEGATIVES,
+    "64 negatives, scorer mlp": (
+        "model.scorer.name=mlp", "train.quantized_share=1", *FEW_NEGATIVES,
     ),
     "64 negatives, relu of every score": ("model.signed_scores=false", *FEW_NEGATIVES),
 }  # fmt: skip
@@ -96,8 +94,7 @@ def ablate_index(arguments: argparse.Namespace, chosen: list[str]) -> list[dict[
     rows = []
     for point in points():
         name = "index-{packing}-probes-{probes}-top-{top_l}.json".format(**point)
-        settings = [f"index.{key}={value}" for key, value in point.items()]
-        settings = ["index.prune=top_l", *settings, *chosen]
+        settings = [*(f"index.{key}={value}" for key, value in point.items()), *chosen]
         rows.append(
             {**point, **measured(arguments.run_dir, arguments.work / arguments.name / name, settings)}
         )

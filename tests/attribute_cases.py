@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 
 from sparcode.index.filters import (
     And,
-    Category,
     Compare,
     Has,
     In,
     ItemAttributes,
-    MultiCategory,
     Not,
-    Number,
     Or,
     Predicate,
+    category,
+    category_set,
+    number,
 )
 
 TEXTS = ["Action", "Drama", "it's", 'a "b"', "", "7"]
@@ -40,9 +40,9 @@ class Table:
     def attributes(self) -> ItemAttributes:
         return ItemAttributes(
             {
-                "year": Number.from_values(self.year),
-                "studio": Category.from_values(self.studio),
-                "odd name": MultiCategory.from_values(self.genres),
+                "year": number(self.year),
+                "studio": category(self.studio),
+                "odd name": category_set(self.genres),
             }
         )
 

@@ -11,7 +11,6 @@ from sparcode.index.live.live_index import LiveIndex
 NUM_TERMS = 7
 CODEBOOKS = np.arange(NUM_TERMS, dtype=np.float32).reshape(1, 1, NUM_TERMS, 1)  # the token of term t is (t,)
 FLOORS = np.array([0.0, 0.5, -1.0, 0.1, 2.0, 0.0, 0.3], np.float32)
-REDIRECTS = np.array([0, 1, 2, 2, 4, 5, 1])  # terms 3 and 6 have no list of their own
 SCORES = np.array([-2, -1, 0, 0.1, 0.25, 0.5, 0.7, 2, 2.1, 3], np.float32)
 """Few distinct scores make ties; some equal a floor."""
 
@@ -61,7 +60,7 @@ class Catalogue:
         lengths, items, scores = [], [], []
         for term in range(NUM_TERMS):
             gains = {item: row[term] - FLOORS[term] for item, row in sorted(self.scores.items())}
-            kept = {item: gain for item, gain in gains.items() if gain > 0 and REDIRECTS[term] == term}
+            kept = {item: gain for item, gain in gains.items() if gain > 0}
             lengths.append(len(kept))
             items += list(kept)
             scores += list(kept.values())
@@ -71,7 +70,6 @@ class Catalogue:
             np.array(scores, np.float32),
             num_items=self.capacity,
             floors=FLOORS,
-            redirects=REDIRECTS,
         )
 
     def live_bits(self) -> NDArray[np.uint64]:

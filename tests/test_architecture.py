@@ -18,40 +18,57 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 MAX_FUNCTION_LINES = 60
-MAX_FILE_LINES = 400
+MAX_FILE_LINES = 391  # the design wants 300: going down
 
-_BASE = {"errors", "types", "config"}
+_BASE = {"errors", "types", "files", "progress", "padding", "config"}
 _CORE = _BASE | {"data", "index", "crosses", "model", "evaluation.metrics"}
 ALLOWED_ROOMS = {
-    "": set(),
+    "": {"api", "config", "serving.export"},
     "errors": set(),
     "types": {"errors"},
     "environment": set(),
-    "config": {"errors", "types"},
+    "files": {"errors"},
+    "progress": set(),
+    "padding": {"types"},
+    "config": {"errors", "types", "files"},
     "entry": {"errors"},
     "data": _BASE,
-    "index": {"errors", "types"},
+    "index": {"errors", "types", "files"},
     "crosses": _BASE,
-    "model": _BASE | {"crosses"},
+    "model": _BASE,
     "evaluation.metrics": _BASE,
     "training": _CORE | {"environment"},
-    "serving": _CORE | {"environment"},
+    "serving": _BASE | {"index"},
+    "serving.mindir": _BASE | {"environment", "serving"},
+    "serving.export": _CORE | {"environment", "serving", "serving.mindir"},
     "evaluation": _CORE | {"training", "serving"},
-    "pipeline": _CORE | {"environment", "training", "serving", "evaluation"},
+    "api": _BASE | {"serving.export", "pipeline"},
+    "pipeline": _CORE | {"environment", "training", "serving", "serving.export", "evaluation"},
 }
 """What each room may import from the package, besides itself."""
+
+INNER_ROOMS = ("evaluation.metrics", "serving.mindir", "serving.export")
+"""Parts of a room with rules of their own."""
+
+ON_DEMAND = {("serving", "serving.mindir")}
+"""Imports that are allowed inside a function only: who does not call it does without."""
 
 WITHOUT_MINDSPORE = {
     "errors",
     "types",
+    "files",
+    "progress",
+    "padding",
     "environment",
     "config",
     "entry",
     "data",
     "index",
+    "crosses",
+    "serving",
     "evaluation.metrics",
 }
-INDEX_LIBRARIES = {"numpy", "numba"}
+INDEX_LIBRARIES = {"numpy", "numba", "pyarrow"}
 RUNTIME_NAMES = {
     "set_device",
     "set_context",
@@ -90,9 +107,8 @@ class Module:
 
 
 def room_of(name: str) -> str:
-    if name == "evaluation.metrics" or name.startswith("evaluation.metrics."):
-        return "evaluation.metrics"
-    return name.partition(".")[0]
+    inner = [room for room in INNER_ROOMS if f"{name}.".startswith(f"{room}.")]
+    return inner[0] if inner else name.partition(".")[0]
 
 
 def parse(name: str, text: str, *, is_package: bool = False) -> Module:
@@ -142,10 +158,21 @@ def check_imports_go_one_way(module: Module) -> Iterator[str]:
             continue
         room = room_of(name.removeprefix("sparcode").removeprefix("."))
         if room and room in ALLOWED_ROOMS and room not in ALLOWED_ROOMS[module.room] | {module.room}:
+            if (module.room, room) in ON_DEMAND and _only_on_demand(module, line):
+                continue
             # "from sparcode.evaluation import metrics" passes through the package of the room it names.
             if room == "evaluation" and name == "sparcode.evaluation" and _only_metrics(module, line):
                 continue
             yield f"{module.name}:{line} {module.room} imports {name}"
+
+
+def _only_on_demand(module: Module, line: int) -> bool:
+    """Whether the import is inside a function, or for the type checker alone."""
+    for node in ast.walk(module.tree):
+        for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if (for_types or isinstance(node, ast.FunctionDef)) and node.lineno <= line <= (node.end_lineno or 0):
+            return True
+    return False
 
 
 def _only_metrics(module: Module, line: int) -> bool:
@@ -286,6 +313,12 @@ PLANTED: list[tuple[Check, str, str]] = [
     (check_imports_go_one_way, "training.x", "from sparcode.evaluation.ann import search"),
     (check_imports_go_one_way, "training.x", "from sparcode.evaluation import ann"),
     (check_imports_go_one_way, "serving.x", "from sparcode.training.loop import fit"),
+    (check_imports_go_one_way, "serving.x", "from sparcode.model import layers"),
+    (check_imports_go_one_way, "serving.x", "from sparcode.serving.mindir import GraphSession"),
+    (check_imports_go_one_way, "serving.x", "def f():\n    from sparcode.serving.export import writer"),
+    (check_imports_go_one_way, "serving.mindir", "from sparcode.serving.export import writer"),
+    (check_mindspore_stays_out, "serving.x", "def f():\n    import mindspore"),
+    (check_mindspore_stays_out, "crosses.x", "import mindspore"),
     (check_imports_go_one_way, "entry", "from sparcode.config.loader import load_config"),
     (check_imports_go_one_way, "errors", "import sparcode.types"),
     (check_imports_go_one_way, "helpers.x", "x = 1"),
@@ -307,7 +340,7 @@ PLANTED: list[tuple[Check, str, str]] = [
     (check_no_pickle, "data.x", "import pickle"),
     (check_no_pickle, "data.x", "np.load('f', allow_pickle=True)"),
     (check_small_functions, "data.x", "def f():\n" + "    x = 1\n" * 60),
-    (check_small_files, "data.x", "x = 1\n" * 401),
+    (check_small_files, "data.x", "x = 1\n" * (MAX_FILE_LINES + 1)),
 ]
 
 
@@ -323,6 +356,9 @@ def test_the_checker_catches_a_planted_violation(check: Check, name: str, text: 
             "training.x",
             "from sparcode.evaluation import metrics\nfrom sparcode.evaluation.metrics import recall",
         ),
+        ("serving.x", "def f():\n    from sparcode.serving.mindir import GraphSession"),
+        ("serving.mindir", "import mindspore\nfrom sparcode.serving.manifest import GraphSpec"),
+        ("serving.export.x", "import mindspore\nfrom sparcode.model.sparcode import SparCode"),
         ("training.runtime", "import mindspore as ms\nms.set_device('CPU')\nms.set_seed(1)"),
         (
             "index.x",
@@ -388,11 +424,14 @@ def import_with_block(module: str, *blocked: str) -> subprocess.CompletedProcess
 @pytest.mark.parametrize(
     ("module", "blocked"),
     [
-        ("sparcode.index", ("mindspore", "pandas", "pydantic", "yaml", "scipy", "pyarrow", "tqdm")),
+        ("sparcode.index", ("mindspore", "pandas", "pydantic", "ruamel", "scipy", "tqdm")),
         ("sparcode.evaluation.metrics", ("mindspore",)),
         ("sparcode.config.arguments", ("mindspore", "numpy", "pandas")),
         ("sparcode.data.dataset", ("mindspore",)),
-        ("sparcode.entry", ("mindspore", "numpy", "pandas", "pydantic", "yaml")),
+        ("sparcode.crosses", ("mindspore",)),
+        ("sparcode.serving", ("mindspore",)),
+        ("sparcode", ("mindspore", "numba", "numpy", "pandas", "pydantic", "ruamel")),
+        ("sparcode.entry", ("mindspore", "numpy", "pandas", "pydantic", "ruamel")),
     ],
 )
 def test_rooms_import_without_what_they_do_not_need(module: str, blocked: tuple[str, ...]) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 from helpers import write_ring
 from sparcode.entry import run_entry
 from sparcode.errors import OutputError
-from sparcode.evaluation.report import write_json
+from sparcode.files import write_json
 
 ROOT = Path(__file__).parents[1]
 
@@ -205,7 +205,7 @@ def test_a_disk_that_fills_up_during_training(home: Path) -> None:
 
 def test_a_report_below_a_file(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*EVAL, "--retriever", "popularity", "--json", "c.yaml/r.json") == 2
-    assert_one_error_line(capsys.readouterr().err, "c.yaml/r.json: the file cannot be written")
+    assert_one_error_line(capsys.readouterr().err, "c.yaml/r.json: cannot be written")
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
@@ -216,7 +216,7 @@ def test_a_report_to_a_full_device_leaves_the_device() -> None:
 
 
 def test_a_report_in_place_of_a_directory(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="the file cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write_json(tmp_path, {})
     assert list(tmp_path.iterdir()) == []
 

@@ -6,6 +6,7 @@ may only use a run or a bundle that an earlier one has made.
 
 from __future__ import annotations
 
+import fnmatch
 import inspect
 import json
 import re
@@ -118,7 +119,7 @@ def test_the_tree_of_scripts_lists_files_that_exist() -> None:
     entries = {path.name for path in ROOT.glob("*.py")} | {
         name_of(path) for path in (ROOT / "scripts").glob("[!_]*.*") if path.is_file()
     }
-    assert entries <= set(listed)
+    assert [name for name in entries if not any(fnmatch.fnmatch(name, path) for path in listed)] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
@@ -155,13 +156,6 @@ def test_configuration_keys_in_the_text_are_known(document: Path) -> None:
     named = [match[1] for match in matches if match]
     files = (".py", ".yaml", ".json", ".txt")
     assert [key for key in named if key not in known_keys() and not key.endswith(files)] == []
-
-
-def test_defaults_in_the_readme_are_those_of_the_schema() -> None:
-    rows = re.findall(r"^\| `([a-z_.]+)` \| `([^`]+)` \|", README.read_text(encoding="utf-8"), re.MULTILINE)
-    stated = {key: yaml.safe_load(default) for key, default in rows if key in known_keys()}
-    assert len(stated) >= 15
-    assert stated == {key: known_keys()[key] for key in stated}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import struct
-import zlib
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,29 @@ PAYLOADS = {
     "item_ids": struct.pack("<3i", 1, 3, 2),
     "scores": struct.pack("<3f", 0.5, 1.5, 2.0),
 }
-DTYPE_CODES = {"item_ids": 1, "indptr": 2, "scores": 3}
+TYPES = {"indptr": "<i8", "item_ids": "<i4", "scores": "<f4"}
 
 
 def section_bytes(name: str) -> bytes:
-    payload = PAYLOADS[name]
-    header = b"SPARCIDX" + struct.pack("<II", 1, DTYPE_CODES[name]) + name.encode().ljust(16, b"\0")
-    header += struct.pack("<QQ", 3, len(payload)) + struct.pack("<I", zlib.crc32(payload)) + bytes(8)
-    header += struct.pack("<I", zlib.crc32(header))
-    assert len(header) == 64
-    return header + payload
+    """A NumPy file, version 1.0: the header is padded to a multiple of 64 bytes."""
+    text = f"{{'descr': '{TYPES[name]}', 'fortran_order': False, 'shape': (3,), }}"
+    header = text.encode().ljust(128 - 10 - 1) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + PAYLOADS[name]
+
+
+def digest(name: str) -> str:
+    return hashlib.sha256(section_bytes(name)).hexdigest()
 
 
 def file_name(name: str) -> str:
-    return f"{name}-{hashlib.sha256(PAYLOADS[name]).hexdigest()[:16]}.bin"
+    return f"{name}-{digest(name)[:16]}.npy"
+
+
+def entries() -> list[dict[str, object]]:
+    return [
+        {"name": name, "file": file_name(name), "dtype": dtype, "count": 3, "sha256": digest(name)}
+        for name, dtype in TYPES.items()
+    ]
 
 
 @pytest.fixture
@@ -50,21 +58,11 @@ def test_manifest(index: InvertedIndex, tmp_path: Path) -> None:
     assert checksum == hashlib.sha256(canonical.encode()).hexdigest()
     assert manifest == {
         "format": "sparcode-index",
-        "version": 1,
+        "version": 2,
         "byte_order": "little",
         "encoding": "plain",
         "counts": {"num_terms": 2, "num_items": 3, "num_lists": 2, "num_postings": 3},
-        "sections": [
-            {
-                "name": name,
-                "file": file_name(name),
-                "dtype": dtype,
-                "count": 3,
-                "crc32": zlib.crc32(PAYLOADS[name]),
-                "sha256": hashlib.sha256(PAYLOADS[name]).hexdigest(),
-            }
-            for name, dtype in (("indptr", "<i8"), ("item_ids", "<i4"), ("scores", "<f4"))
-        ],
+        "sections": entries(),
         "metadata": {"a": 1},
     }
 
@@ -73,26 +71,15 @@ def test_a_directory_written_by_hand_is_read(index: InvertedIndex, tmp_path: Pat
     """The document is enough to write an index: nothing of the library made these files."""
     manifest = {
         "format": "sparcode-index",
-        "version": 1,
+        "version": 2,
         "byte_order": "little",
         "encoding": "plain",
         "counts": {"num_terms": 2, "num_items": 3, "num_lists": 2, "num_postings": 3},
-        "sections": [],
+        "sections": entries(),
         "metadata": {},
     }
-    for name, dtype in (("indptr", "<i8"), ("item_ids", "<i4"), ("scores", "<f4")):
+    for name in TYPES:
         (tmp_path / file_name(name)).write_bytes(section_bytes(name))
-        digest = hashlib.sha256(PAYLOADS[name]).hexdigest()
-        manifest["sections"].append(
-            {
-                "name": name,
-                "file": file_name(name),
-                "dtype": dtype,
-                "count": 3,
-                "crc32": zlib.crc32(PAYLOADS[name]),
-                "sha256": digest,
-            }
-        )
     canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     manifest["checksum"] = hashlib.sha256(canonical.encode()).hexdigest()
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from sparcode.index import KERNELS, InvertedIndex
-from sparcode.index.search.kernels import _accumulate
-from sparcode.index.search.lists import QueryLists
-from sparcode.index.search.ranges import TABLE_SIZE
+from sparcode.index.search.kernel import SHARED_TABLE
 
 INF = float("inf")
 
@@ -130,15 +128,6 @@ def test_products_that_underflow_are_no_results(kernel: str) -> None:
     assert result.item_ids.tolist() == [[2, -1]]
 
 
-def test_products_that_underflow_do_not_fill_the_list_of_touched_items() -> None:
-    starts, stops = np.zeros((1, 9), dtype=np.int64), np.ones((1, 9), dtype=np.int64)
-    items, scores = np.array([1], dtype=np.int32), np.array([1e-30], dtype=np.float32)
-    lists = QueryLists(items, scores, starts, stops).arrays
-    weights = np.full(9, 1e-30, dtype=np.float32)
-    totals, touched = np.zeros(2, dtype=np.float32), np.zeros(9, dtype=np.int32)
-    assert _accumulate(lists, 0, weights, totals, touched) == 0  # more than two would not fit an index
-
-
 def test_sums_are_rounded_in_the_order_of_the_terms(kernel: str) -> None:
     # In float32 (2**24 + 1) + 1 stays 2**24, but 1 + 1 + 2**24 is 2**24 + 2.
     index = InvertedIndex.from_postings([0, 1, 2], [1, 1], [2.0**24, 1.0], num_items=1)
@@ -149,12 +138,12 @@ def test_sums_are_rounded_in_the_order_of_the_terms(kernel: str) -> None:
 def test_a_bound_that_only_shared_entries_reach_is_lowered(kernel: str) -> None:
     """Pairs of items of 0.9 share table entries of 1.8, above the 1.0 of the items that are the best."""
     pairs, best = np.arange(1, 1001), np.arange(5001, 5101)
-    lists = [np.concatenate([pairs, best]), pairs + TABLE_SIZE]
+    lists = [np.concatenate([pairs, best]), pairs + SHARED_TABLE]
     index = InvertedIndex.from_postings(
         [0, 1100, 2100],
         np.concatenate(lists),
         [0.9] * 1000 + [1.0] * 100 + [0.9] * 1000,
-        num_items=3 * TABLE_SIZE,
+        num_items=3 * SHARED_TABLE,
     )
     result = index.search([[0, 1]], 102, kernel=kernel)
     assert result.item_ids[0].tolist() == [*best, 1, 2]

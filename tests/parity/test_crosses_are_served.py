@@ -9,32 +9,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle_cases import LONGER, NUM_ITEMS, Case, exported, external, tiny_dataset
+from bundle_cases import LENGTH, LONGER, NUM_ITEMS, Case, exported, external, make_request, tiny_dataset
 from helpers import ring_config
 from sparcode.config.arguments import EvalArguments, TrainArguments
 from sparcode.config.schema import Config
-from sparcode.crosses import CrossTable
 from sparcode.data.histories import history_batch
-from sparcode.errors import ConfigError
+from sparcode.errors import BundleError, ConfigError
+from sparcode.evaluation import crossed_search
+from sparcode.evaluation.ann import HnswSearch, IvfSearch, VectorSearch
 from sparcode.evaluation.queries import QuerySet, query_set
-from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
-from sparcode.evaluation.reranking import RerankingRanker, TokenCandidates
+from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, VectorRanker
+from sparcode.evaluation.reranking import RerankingRanker, TokenCandidates, VectorCandidates
+from sparcode.index import InvertedIndex
+from sparcode.index.search.dense import DenseIndex
 from sparcode.model.block_scorer import ExhaustiveScorer
+from sparcode.model.item_vectors import item_vectors
+from sparcode.model.matchers.two_tower import TwoTower
 from sparcode.pipeline.crosses import CHOICE_FILE, fit_crosses
 from sparcode.pipeline.evaluate import evaluate_run
 from sparcode.pipeline.runs import open_run
 from sparcode.pipeline.train import train_run
 from sparcode.serving import Retriever
+from sparcode.serving.export.exporter import ExportRequest, export_bundle
 
 RIDGE = Case(crosses="ridge", features=False)
 FOLLOWING = Case(crosses="following", encoder="sasrec", features=False)
 UPDATABLE = Case(crosses="following", item_ids=False)
-
-
-def crosses_of(case: Case) -> CrossTable:
-    crosses = exported(case).request.crosses
-    assert crosses is not None
-    return crosses
+TOWERS = Case("two_tower", crosses="following", features=False)
 
 
 def queries() -> QuerySet:
@@ -50,33 +51,115 @@ def test_the_index_ranks_as_the_network_with_its_crosses(case: Case) -> None:
     exact = ExhaustiveRanker(request.network, NUM_ITEMS, crosses=request.crosses)
     by_index = IndexRanker(request.network, request.index, 8, 1, request.crosses)
     found, wanted = (ranker.rank(queries(), NUM_ITEMS, True) for ranker in (by_index, exact))
-    # lists of signed weights lack their floors, the same for all items of a query
-    shift = wanted.scores[:, :1] - found.scores[:, :1] if case.crosses == "ridge" else 0.0
     real = found.item_ids > 0
     assert real.sum() > 40
-    np.testing.assert_allclose((found.scores + shift)[real], wanted.scores[real], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.scores[real], wanted.scores[real], rtol=1e-4, atol=1e-4)
     without = ExhaustiveRanker(request.network, NUM_ITEMS).rank(
         replace(queries(), history=queries().history[:, -5:]), NUM_ITEMS, True
     )
     assert (without.item_ids != wanted.item_ids).any()
 
 
-def test_exhaustive_scores_are_those_of_network_and_table() -> None:
-    crosses, network = crosses_of(RIDGE), exported(RIDGE).request.network
-    history = queries().history
-    both = ExhaustiveScorer(network, NUM_ITEMS, 4, crosses=crosses).scores(history, ())
-    alone = ExhaustiveScorer(network, NUM_ITEMS, 4).scores(history[:, -5:], ())
+def oracle(request: ExportRequest, history: np.ndarray) -> np.ndarray:
+    """Scores (B, I + 1) of the network, and of the rows of the history items."""
+    crosses = request.crosses
+    assert crosses is not None
+    scores = ExhaustiveScorer(request.network, NUM_ITEMS, 4).scores(history[:, -LENGTH:], ())
     weights, rows = crosses.history_weights(), crosses.rows.toarray()
     for user, items in enumerate(history):
-        added = sum(weight * rows[item] for weight, item in zip(weights, items, strict=True) if item)
-        np.testing.assert_allclose(both[user, 1:], (alone[user] + added)[1:], rtol=1e-5, atol=1e-5)
+        scores[user] += sum(weight * rows[item] for weight, item in zip(weights, items, strict=True) if item)
+    return scores
+
+
+@pytest.mark.parametrize("model", ["sparcode", "two_tower", "all_to_all", "max_sim", "mol"])
+def test_every_model_is_ranked_with_its_crosses(model: str) -> None:
+    case = replace(RIDGE, model=model)
+    request = make_request(case, Path("unused"))
+    found = ExhaustiveRanker(request.network, NUM_ITEMS, crosses=request.crosses).rank(queries(), 20, False)
+    scores = oracle(request, queries().history)
+    wanted = np.argsort(-scores, axis=1, kind="stable")[:, :NUM_ITEMS]
+    np.testing.assert_allclose(found.scores, np.take_along_axis(scores, wanted, 1), rtol=1e-4, atol=1e-4)
+    alone = ExhaustiveRanker(request.network, NUM_ITEMS).rank(
+        replace(queries(), history=queries().history[:, -LENGTH:]), 20, False
+    )
+    assert (alone.item_ids != found.item_ids).any()
+
+
+@pytest.mark.parametrize("kind", [DenseIndex, HnswSearch, IvfSearch])
+def test_vector_searches_rank_by_the_sum(kind: type[VectorSearch], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With as many candidates as items the approximate searches are exact, re-ranked or not."""
+    request = exported(TOWERS).request
+    assert isinstance(request.network, TwoTower)
+    vectors = item_vectors(request.network)
+    ranker = VectorRanker(request.network, kind(vectors), "any", 4, request.crosses)
+    scores = oracle(request, queries().history)
+    for row, seen in enumerate(queries().seen):
+        scores[row, seen] = -np.inf
+    reranked = RerankingRanker(ranker, VectorCandidates(vectors), 8)
+    for found in (ranker.rank(queries(), 7, True), reranked.rank(queries(), 7, True)):
+        wanted = np.sort(scores, axis=1)[:, ::-1][:, :7]
+        np.testing.assert_allclose(found.scores, wanted, rtol=1e-4, atol=1e-4)
+    if kind is DenseIndex:
+        return
+    monkeypatch.setattr(crossed_search, "CANDIDATES", 2)
+    found = ranker.rank(queries(), 2, True)  # now of two times two candidates
+    history, crosses = queries().history, request.crosses
+    assert crosses is not None
+    added = crosses.scores(history)
+    for row in range(len(history)):
+        near = (scores - added)[row, 1:].argsort()[::-1][:2] + 1
+        crossed = np.where(np.isfinite(scores[row]), added[row], -np.inf)[1:].argsort()[::-1][:2] + 1
+        wanted = max(scores[row, [*near, *crossed]])
+        np.testing.assert_allclose(found.scores[row, 0], wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", [replace(RIDGE, model="two_tower"), TOWERS], ids=["ridge", "following"])
+def test_a_bundle_of_vectors_recommends_with_its_crosses(case: Case) -> None:
+    """Filters, excluded items and re-ranking included."""
+    made = exported(case)
+    assert made.report.manifest.codes == {"num_terms": NUM_ITEMS, "num_item_terms": NUM_ITEMS}
+    scores = oracle(made.request, queries().history)
+    raw = [{"history": [external(int(item)) for item in row if item]} for row in queries().history]
+    retriever = Retriever.load(made.path)
+    number_of = {external(item): item for item in range(1, NUM_ITEMS + 1)}
+    everything = retriever.recommend(raw, NUM_ITEMS, exclude_seen=False)
+    for row, answer in enumerate(everything):
+        assert len(answer) == NUM_ITEMS
+        own = scores[row, [number_of[item] for item, _ in answer]]
+        np.testing.assert_allclose([score for _, score in answer], own, rtol=1e-4, atol=1e-4)
+    best = retriever.recommend(raw, 5, exclude_seen=False)
+    again = retriever.recommend(raw, 5, exclude_seen=False, rerank=NUM_ITEMS)
+    for answer, other, whole in zip(best, again, everything, strict=True):
+        assert answer == whole[:5]
+        assert [item for item, _ in other] == [item for item, _ in answer]
+        np.testing.assert_allclose(*([s for _, s in rows] for rows in (other, answer)), rtol=1e-4)
+    allowed = [external(item) for item in (2, 3, 5, 7, 11)]
+    narrow = [{**query, "allow": allowed, "exclude": allowed[:2]} for query in raw]
+    for answer, whole in zip(retriever.recommend(narrow, 5, exclude_seen=False), everything, strict=True):
+        assert answer == [entry for entry in whole if entry[0] in allowed[2:]]
+
+
+def test_items_of_a_bundle_of_vectors_are_not_changed() -> None:
+    with pytest.raises(BundleError, match="two-tower bundle cannot be changed"):
+        Retriever.load(exported(TOWERS).path).update(remove=[external(3)])
+
+
+def test_export_notices_a_list_that_is_not_of_the_table(tmp_path: Path) -> None:
+    request = make_request(TOWERS, tmp_path / "bundle")
+    assert request.index is not None
+    postings = request.index.postings
+    scores = np.array(postings.scores)
+    scores[::2] *= 1.5
+    other = InvertedIndex.from_postings(postings.indptr, postings.item_ids, scores, num_items=NUM_ITEMS)
+    with pytest.raises(BundleError, match="differs from the live model in postings of term"):
+        export_bundle(replace(request, index=other))
 
 
 def test_a_bundle_recommends_as_the_network_with_its_crosses() -> None:
     request = exported(FOLLOWING).request
     dataset = request.dataset
     history = history_batch(dataset, np.arange(6), "valid", LONGER)
-    model = ExhaustiveScorer(request.network, NUM_ITEMS, 8, crosses=request.crosses).scores(history, ())
+    model = oracle(request, history)
     raw = [{"history": [external(int(item)) for item in row if item]} for row in history]
     number_of = {external(item): item for item in range(1, NUM_ITEMS + 1)}
     for answer, scores in zip(
@@ -158,6 +241,30 @@ def test_training_chooses_the_weight_and_evaluation_uses_it(tmp_path: Path) -> N
     run = open_run(config, run_dir)
     assert run.crosses is not None
     assert run.crosses.weight == choice["weight"]
+
+
+def test_one_trained_model_is_evaluated_with_and_without_crosses(tmp_path: Path) -> None:
+    """A two-tower trained without: they are fitted, and their weight chosen, when an evaluation asks."""
+    without = ring_run(tmp_path, {"model.name": "two_tower", "crosses.kind": "none"})
+    config = without.model_copy(update={"crosses": ring_run(tmp_path).crosses})
+    run_dir = tmp_path / "run"
+    train_run(TrainArguments(without, run_dir, False))
+    assert not (run_dir / CHOICE_FILE).exists()
+    exact, approximate, alone, plain = (
+        evaluate_run(EvalArguments(asked, run_dir, "test", retriever, None))
+        for asked, retriever in (
+            (config, "exact"),
+            (config, "hnsw"),
+            (config, "crosses"),
+            (without, "exact"),
+        )
+    )
+    weight = json.loads((run_dir / CHOICE_FILE).read_text())["weight"]
+    assert exact["crosses"]["weight"] == approximate["crosses"]["weight"] == weight > 0
+    assert approximate["metrics"] == pytest.approx(exact["metrics"], abs=1e-6)  # 500 candidates are all items
+    assert plain["crosses"] is None
+    assert plain["metrics"]["ndcg@10"] < exact["metrics"]["ndcg@10"]
+    assert alone["metrics"]["ndcg@10"] > 0.5
 
 
 def test_following_needs_an_order() -> None:

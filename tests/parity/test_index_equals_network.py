@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 
 from helpers import tiny_config, tiny_dataset
-from sparcode.evaluation.queries import QuerySet, encode_queries, query_set
+from sparcode.evaluation.queries import QuerySet, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
 from sparcode.evaluation.report import fidelity
-from sparcode.index import BuildOptions, InvertedIndex, build_index, tokens_of_terms
+from sparcode.index import BlockScorer, BuildOptions, InvertedIndex, build_index, tokens_of_terms
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import CodeEncoder, TokenEncoder
-from sparcode.model.sparcode import SparCode
+from sparcode.model.matchers.sparcode import SparCode
+from sparcode.training.encoding import encode_queries
 
 TOLERANCE = 1e-5
 K = 10
@@ -46,8 +47,8 @@ class Built:
     exact: np.ndarray
     signed: bool
 
-    def build(self, prune: str = "bias", **options: float) -> InvertedIndex:
-        return build_from(self.network, self.scorer, prune, **options)
+    def build(self, top_l: int = 0) -> InvertedIndex:
+        return build_from(self.network, self.scorer, top_l, self.signed)
 
 
 @pytest.fixture(
@@ -57,17 +58,16 @@ class Built:
         "dot-1-slots-id",
         "mlp-1-slots",
         "mlp-2-shared",
-        "gated-1-slots",
-        "gated-1-shared-id",
-        "gated-2-slots",
+        "attention-1-slots-id",
+        "mlp-1-shared-id",
         "attention-1-slots",
-        "low_rank-1-slots",
-        "low_rank-1-slots-signed",
-        "gated-1-shared-signed",
-        "gated-1-slots-probes",
-        "low_rank-1-slots-signed-probes",
+        "mlp-1-slots-id",
+        "mlp-1-slots-signed",
+        "attention-1-shared-signed",
+        "mlp-1-slots-probes",
+        "dot-1-slots-signed-probes",
         "dot-1-shared-signed-probes",
-        "low_rank-1-slots-signed-length",
+        "dot-1-slots-signed-length",
     ],
 )
 def built(request: pytest.FixtureRequest) -> Built:
@@ -75,7 +75,9 @@ def built(request: pytest.FixtureRequest) -> Built:
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(3)
     dataset = tiny_dataset(features="id" not in others)
-    values = {"model.scorer.name": scorer, "model.scorer.num_layers": int(layers)}
+    values = {"model.scorer.name": scorer}
+    if scorer == "mlp":
+        values["model.scorer.num_layers"] = int(layers)
     signed = "signed" in others
     slotted = {
         "model.quantizer.shared": slots == "shared",
@@ -95,11 +97,11 @@ def built(request: pytest.FixtureRequest) -> Built:
     term_ids, weights, _ = encode_queries(encoder, queries.history, queries.user_rows, 16)
     block_scorer = NetworkBlockScorer(network, dataset.num_items)
     if signed:
-        index = build_from(network, block_scorer, "top_l", top_l=0, signed=True)
+        index = build_from(network, block_scorer, 0, True)
         floors = table_of(network, block_scorer).min(1)
     else:
         _balance(network, block_scorer)
-        index = build_from(network, block_scorer, "bias")
+        index = build_from(network, block_scorer, 0, False)
         floors = np.zeros(index.num_terms, np.float32)
     ranker = ExhaustiveRanker(network, dataset.num_items)
     everything = ranker.rank(queries, dataset.num_items, exclude_seen=False)
@@ -110,10 +112,20 @@ def built(request: pytest.FixtureRequest) -> Built:
     return Built(network, block_scorer, index, queries, term_ids, weights, ranker, exact, signed)
 
 
-def build_from(network: SparCode, scorer: NetworkBlockScorer, prune: str, **options: float) -> InvertedIndex:
+def build_from(network: SparCode, scorer: BlockScorer, top_l: int, signed: bool) -> InvertedIndex:
     """An index scored in blocks that do not divide the terms (16 for each slot) and 30 items evenly."""
-    chosen = BuildOptions(prune=prune, block_terms=10, block_items=11, **options)  # type: ignore[arg-type]
+    chosen = BuildOptions(top_l, signed=signed, block_terms=10, block_items=11)
     return build_index(scorer, network.term_codebooks(), chosen).index
+
+
+class ShiftedScorer:
+    """Other scores than the network's: .05 less."""
+
+    def __init__(self, scorer: NetworkBlockScorer) -> None:
+        self._scorer, self.num_items = scorer, scorer.num_items
+
+    def score_block(self, tokens: np.ndarray, start: int, stop: int) -> np.ndarray:
+        return self._scorer.score_block(tokens, start, stop) - np.float32(0.05)
 
 
 def _spread(network: SparCode) -> None:
@@ -172,7 +184,8 @@ def test_the_case_is_not_trivial(built: Built) -> None:
     """Some pairs are positive and some are not, and queries use different lists."""
     assert len(np.unique(built.weights)) == 1 or built.weights.min() < 0.3 < 0.4 < built.weights.max()
     density = built.index.index_density
-    assert density == pytest.approx(29 / 30) if built.signed else 0.55 < density < 0.65
+    # a floor takes one posting of a list, or more where several items have the lowest score (dead units)
+    assert 0.7 < density <= 29 / 30 + 1e-6 if built.signed else 0.55 < density < 0.65
     assert (built.exact[:, 1:] > 0).mean() > 0.2
     slots = built.network.quantizer.num_slots
     assert built.index.num_terms == slots * 16
@@ -205,7 +218,7 @@ def test_another_bias_is_noticed(built: Built) -> None:
     """Self-test: an index built with other scores than the network's does not pass."""
     if built.signed:
         pytest.skip("signed lists are relative to a floor: the same shift of all scores changes nothing")
-    other = built.build(extra_bias=-0.05)
+    other = build_from(built.network, ShiftedScorer(built.scorer), 0, False)
     assert worst_difference(all_scores(other, built), built.exact) > 100 * TOLERANCE
 
 
@@ -219,16 +232,8 @@ def test_the_rankers_of_the_evaluation_agree(built: Built, exclude_seen: bool) -
 
 
 def test_long_enough_lists_prune_nothing(built: Built) -> None:
-    index = built.build("top_l", top_l=built.index.num_items, signed=built.signed)
+    index = built.build(top_l=built.index.num_items)
     assert worst_difference(all_scores(index, built), built.exact) < TOLERANCE
-
-
-def test_pairs_score_as_in_blocks(built: Built) -> None:
-    tokens = tokens_of_terms(built.network.term_codebooks(), np.arange(5))
-    items = np.array([[1, 4, 9, 30], [2, 3, 9, 29], [1, 2, 3, 4], [7, 8, 20, 21], [5, 6, 7, 8]], np.int32)
-    blocks = built.scorer.score_block(tokens, 1, built.scorer.num_items + 1)
-    found = built.scorer.score_pairs(tokens, items)
-    np.testing.assert_allclose(found, np.take_along_axis(blocks, items - 1, 1), rtol=1e-4, atol=1e-5)
 
 
 def test_another_weight_gives_another_fingerprint(built: Built) -> None:

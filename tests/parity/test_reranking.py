@@ -16,18 +16,20 @@ import bundle_cases
 from bundle_cases import NUM_ITEMS, Case, exported, external
 from helpers import tiny_config, tiny_dataset
 from sparcode.errors import BundleError, UsageError
-from sparcode.evaluation.ann import ExactSearch
-from sparcode.evaluation.queries import QuerySet, encode_queries, query_set
-from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, VectorRanker, item_vectors
+from sparcode.evaluation.queries import QuerySet, query_set
+from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, VectorRanker
 from sparcode.evaluation.report import fidelity, latency
 from sparcode.evaluation.reranking import RerankingRanker, TokenCandidates, VectorCandidates
 from sparcode.index import BuildOptions, build_index
+from sparcode.index.search.dense import DenseIndex
 from sparcode.model.block_scorer import ExhaustiveScorer, NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import TokenEncoder
+from sparcode.model.item_vectors import item_vectors
 from sparcode.serving import Retriever
 from sparcode.serving.manifest import MANIFEST_NAME
 from sparcode.serving.offline import OfflineOptions, recommend_file
+from sparcode.training.encoding import encode_queries
 
 ITEMS = 30
 DATASET = tiny_dataset(num_items=ITEMS, features=False)
@@ -56,11 +58,11 @@ def index_ranker(values: dict[str, Any], options: BuildOptions) -> tuple[Any, In
 @pytest.mark.parametrize(
     ("values", "options"),
     [
-        ({"model.scorer.name": "low_rank"}, BuildOptions(prune="top_l", top_l=0, signed=True)),
-        ({"model.scorer.name": "gated"}, BuildOptions(prune="top_l", top_l=0, signed=True)),
-        ({"model.scorer.name": "mlp", "model.signed_scores": False}, BuildOptions(prune="bias")),
+        ({"model.scorer.name": "dot"}, BuildOptions(top_l=0, signed=True)),
+        ({"model.scorer.name": "attention"}, BuildOptions(top_l=0, signed=True)),
+        ({"model.scorer.name": "mlp", "model.signed_scores": False}, BuildOptions(top_l=0)),
     ],
-    ids=["low_rank", "gated", "mlp-relu"],
+    ids=["dot", "attention", "mlp-relu"],
 )
 def test_all_items_as_candidates_are_ranked_as_by_the_network(
     values: dict[str, Any], options: BuildOptions
@@ -84,7 +86,7 @@ def test_all_items_as_candidates_are_ranked_as_by_the_network(
 
 
 def test_few_candidates_keep_their_places_in_the_list_of_the_first_stage() -> None:
-    network, first = index_ranker({}, BuildOptions(prune="top_l", top_l=0, signed=True))
+    network, first = index_ranker({}, BuildOptions(top_l=0, signed=True))
     queries = ring_queries()
     ranker = RerankingRanker(first, TokenCandidates(network, ITEMS, 8), 8)
     found, candidates = ranker.rank(queries, 8, True), first.rank(queries, 8, True)
@@ -104,11 +106,11 @@ def test_vectors_are_reranked_by_dot_products() -> None:
     towers: Any = build_network(
         tiny_config({"model.name": "two_tower"}).model, DataShape(ITEMS, 6, (), (), {})
     )
-    vectors = item_vectors(towers, ITEMS)
+    vectors = item_vectors(towers)
     rounded = np.round(vectors * 4) / 4  # a search that is as wrong as a compressed index
     queries = ring_queries()
-    exact = VectorRanker(towers, ExactSearch(vectors), "exact", 16).rank(queries, 5, True)
-    coarse = VectorRanker(towers, ExactSearch(rounded), "ivf", 16)
+    exact = VectorRanker(towers, DenseIndex(vectors), "exact", 16).rank(queries, 5, True)
+    coarse = VectorRanker(towers, DenseIndex(rounded), "ivf", 16)
     found = RerankingRanker(coarse, VectorCandidates(vectors), ITEMS).rank(queries, 5, True)
     np.testing.assert_allclose(found.scores, exact.scores, rtol=1e-5)
     np.testing.assert_array_equal(found.item_ids, exact.item_ids)
@@ -117,7 +119,7 @@ def test_vectors_are_reranked_by_dot_products() -> None:
 
 # ---- the same stage in a bundle
 
-CASES = [Case(prune="top_l"), Case(scorer="low_rank", signed=True), Case(model="two_tower")]
+CASES = [Case(top_l=6), Case(scorer="dot", signed=True), Case(model="two_tower")]
 HISTORIES = [[2, 9, 4], [11], [20, 3, 3, 8, 1, 6]]
 
 
@@ -179,7 +181,7 @@ def test_filters_hold_for_reranked_items(tmp_path: Path) -> None:
 
 
 def test_items_that_were_added_or_scored_anew_are_reranked_by_their_present_features() -> None:
-    case = Case(item_ids=False, signed=True, scorer="low_rank")
+    case = Case(item_ids=False, signed=True, scorer="dot")
     retriever, model = served(case)
     arrays = exported(case).request.dataset.item_arrays
     vocabulary = exported(case).request.dataset.item_vocab

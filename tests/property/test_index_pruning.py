@@ -1,7 +1,7 @@
 """The streaming builder equals a builder that holds the whole score matrix, whatever the block sizes."""
 
 import numpy as np
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -31,11 +31,6 @@ def lists_of(index: InvertedIndex) -> Lists:
     return [list(zip(items.tolist(), scores.tolist(), strict=True)) for items, scores in both]
 
 
-def shifted(table: NDArray[np.float32], shift: float) -> Lists:
-    moved = table + np.float32(shift)
-    return [[(i + 1, float(s)) for i, s in enumerate(row) if s > 0] for row in moved]
-
-
 def floored(table: NDArray[np.float32], top_l: int, signed: bool) -> Lists:
     """Lists of at most ``top_l`` (0 = no limit) scores, less the best that is left out."""
     lists = []
@@ -57,7 +52,7 @@ def ranked_lists(table: NDArray[np.float32], top_l: int, signed: bool) -> list[t
 
 
 def floors_of(index: InvertedIndex) -> list[float]:
-    floors = index.terms.floors
+    floors = index.floors
     return [0.0] * index.num_terms if floors is None else floors.tolist()
 
 
@@ -73,30 +68,8 @@ BLOCKS = st.fixed_dictionaries({"block_terms": st.integers(1, 8), "block_items":
 
 
 @settings(max_examples=150, deadline=None)
-@given(tables(), BLOCKS, st.sampled_from([0.0, 0.5, -0.2]))
-def test_bias_keeps_shifted_positive_scores(table: NDArray, blocks: dict, extra_bias: float) -> None:
-    index = build(table, prune="bias", extra_bias=extra_bias, **blocks)
-    assert lists_of(index) == shifted(table, extra_bias)
-    assert floors_of(index) == [float(-np.float32(extra_bias))] * len(table)
-
-
-@settings(max_examples=150, deadline=None)
 @given(tables(), BLOCKS, st.integers(0, 16), st.booleans())
 def test_top_l_keeps_the_best_above_the_floor(table: NDArray, blocks: dict, top_l: int, signed: bool) -> None:
-    index = build(table, prune="top_l", top_l=top_l, signed=signed, **blocks)
+    index = build(table, top_l=top_l, signed=signed, **blocks)
     assert lists_of(index) == floored(table, top_l, signed)
     assert floors_of(index) == [floor for floor, _ in ranked_lists(table, top_l, signed)]
-
-
-@settings(max_examples=150, deadline=None)
-@given(tables(), BLOCKS, st.floats(0.01, 1.0))
-@example(np.array([[0.1]], np.float32), {"block_terms": 1, "block_items": 1}, 1.0)
-def test_density_shifts_by_the_score_that_the_target_share_exceeds(
-    table: NDArray, blocks: dict, density: float
-) -> None:
-    kept = round(density * table.size)
-    descending = np.sort(table.reshape(-1))[::-1]
-    threshold = max(float(descending[kept]), 0.0) if kept < table.size else 0.0
-    index = build(table, prune="density", density=density, **blocks)
-    assert lists_of(index) == shifted(table, -threshold)
-    assert index.num_postings <= max(kept, 0)

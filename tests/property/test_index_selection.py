@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sparcode.index.build.selection import _BUCKETS, all_finite, kth_largest, offer_block
+from sparcode.index.build.pruning import TopPruner
+from sparcode.index.search.selection import bound_of_best
 
 SHAPES = ("normal", "few values", "heavy tail", "mostly zero", "one value", "huge")
 
@@ -35,34 +36,44 @@ def rows_of(kind: str, shape: tuple[int, int], seed: int) -> NDArray[np.float32]
     st.integers(0, 2**32),
 )
 def test_the_best_of_a_stream_of_blocks(
-    kind: str, num_items: int, capacity: int, block: int, positive: bool, seed: int
+    kind: str, num_items: int, top_l: int, block: int, signed: bool, seed: int
 ) -> None:
     rows = rows_of(kind, (3, num_items), seed)
-    lowest = 0.0 if positive else -np.inf
-    thresholds = np.full(3, lowest, np.float32)
-    scores, items = np.empty((3, capacity + 1), np.float32), np.empty((3, capacity + 1), np.int32)
-    fill = np.zeros(3, np.int64)
+    pruner = TopPruner(3, num_items, top_l, signed)
     for first in range(0, num_items, block):
-        offer_block(rows[:, first : first + block], first + 1, thresholds, scores, items, fill)
-    for row in range(3):
-        ranked = sorted((-score, item + 1) for item, score in enumerate(rows[row]) if score > lowest)
-        expected = sorted((item, -score) for score, item in ranked[:capacity])
-        kept = zip(items[row, : fill[row]], scores[row, : fill[row]], strict=True)
-        assert [(int(i), float(s)) for i, s in kept] == [(i, float(s)) for i, s in expected]
+        pruner.add(rows[:, first : first + block], first + 1)
+    lists, start = pruner.finish(), 0
+    for row, length, floor in zip(rows, lists.lengths, lists.floors, strict=True):
+        ranked = sorted((-score, item + 1) for item, score in enumerate(row) if signed or score > 0)
+        least = ranked[-1:] if signed else []
+        last = ranked[top_l : top_l + 1] or least
+        assert floor == (-last[0][0] if last else 0)
+        expected = sorted((item, -score - floor) for score, item in ranked[:top_l] if -score - floor > 0)
+        found = slice(start, start + length)
+        assert lists.item_ids[found].tolist() == [item for item, _ in expected]
+        assert lists.scores[found].tolist() == [float(np.float32(score)) for _, score in expected]
+        start += length
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_falling_and_rising_scores_of_a_long_row(signed: bool) -> None:
+    """Rising scores fill the room for candidates again and again."""
+    for row in (np.arange(1, 5001), np.arange(5000, 0, -1)):
+        pruner = TopPruner(1, 5000, 7, signed)
+        pruner.add(row[None].astype(np.float32), 1)
+        lists = pruner.finish()
+        np.testing.assert_array_equal(lists.item_ids, np.sort(np.argsort(-row)[:7]) + 1)
+        assert (lists.floors[0], lists.scores.max()) == (4993, 7)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from(SHAPES), st.integers(1, 400), st.data(), st.integers(0, 2**32))
-def test_kth_largest(kind: str, size: int, data: st.DataObject, seed: int) -> None:
-    values = rows_of(kind, (1, size), seed)[0]
-    k = data.draw(st.integers(1, size))
-    found = kth_largest(values, size, k, np.empty(size, np.float32), np.empty(_BUCKETS, np.int64))
-    assert found == np.sort(values)[size - k]
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_one_value_that_is_not_finite_is_seen(bad: float) -> None:
-    block = rows_of("huge", (4, 50), 0)
-    assert all_finite(block)
-    block[2, 31] = bad
-    assert not all_finite(block)
+@given(st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=200), st.data())
+def test_the_bound_of_the_best(values: list[int], data: st.DataObject) -> None:
+    want, spare = data.draw(st.integers(1, len(values) + 3)), data.draw(st.integers(0, 9))
+    array = np.array(values, np.int64)
+    bound = bound_of_best(array, len(array), want, spare)
+    reached = int((array >= bound).sum())
+    assert reached >= min(want, len(values))
+    if want <= len(values):
+        assert bound <= np.sort(array)[-want]
+        assert reached <= want + spare or (array > bound).sum() < want

@@ -11,17 +11,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from sparcode.config.keys import render_help
 from sparcode.config.loader import Override, load_config
+from sparcode.config.parser import DEFAULT_CONFIG_NAME, DEVICE_TARGETS, EntryParser, build_parser
 from sparcode.config.retrievers import ALL_RETRIEVERS, suitable_retriever
 from sparcode.config.run import load_run_config
 from sparcode.config.schema import Config
 from sparcode.errors import ConfigError, UsageError
 
-DEFAULT_CONFIG_NAME = "default_config.yaml"
-DEVICE_TARGETS = ("Ascend", "GPU", "CPU")
 SPLITS = ("valid", "test")
 
 
@@ -123,49 +120,6 @@ class UpdateArguments:
     device_target: str
 
 
-class EntryParser(argparse.ArgumentParser):
-    """Raises ``UsageError`` instead of leaving the process; appends the configuration keys to ``--help``."""
-
-    def __init__(self, prog: str, description: str, *, list_keys: bool) -> None:
-        super().__init__(prog=prog, description=description, allow_abbrev=False)
-        self._list_keys = list_keys
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, where=self.prog, remedy=f"see python {self.prog} --help")
-
-    def format_help(self) -> str:
-        text = super().format_help()
-        return f"{text}\n{render_help()}" if self._list_keys else text
-
-
-def build_parser(prog: str, description: str, *, config_help: str | None = None) -> EntryParser:
-    """A parser with the flags common to all entries that take a configuration.
-
-    Args:
-        prog: name of the script, for messages.
-        description: what the script does, in one sentence.
-        config_help: meaning of ``--config_path``, when it is not the file with all settings.
-    """
-    parser = EntryParser(prog, description, list_keys=True)
-    parser.add_argument(
-        "--config_path",
-        metavar="FILE",
-        type=Path,
-        help=config_help
-        or f"YAML file with the keys that differ from the defaults (default: {DEFAULT_CONFIG_NAME})",
-    )
-    parser.add_argument(
-        "--set",
-        metavar="SECTION.KEY=VALUE",
-        dest="settings",
-        action="append",
-        default=[],
-        help="set one key, in YAML; goes before the file; may be repeated",
-    )
-    parser.add_argument("--device_target", choices=DEVICE_TARGETS, help="same as --set device.target=...")
-    return parser
-
-
 def parse_preprocess(argv: Sequence[str]) -> PreprocessArguments:
     """Parses the command line of preprocess.py.
 
@@ -256,7 +210,7 @@ def parse_infer(argv: Sequence[str]) -> InferArguments:
     Raises:
         UsageError: wrong flags.
     """
-    parser = EntryParser("infer.py", "Recommends items from a deployment bundle alone.", list_keys=False)
+    parser = EntryParser("infer.py", "Recommends items from a deployment bundle alone.")
     parser.add_argument(
         "--bundle", metavar="BUNDLE", type=Path, required=True, help="bundle directory to read"
     )
@@ -302,9 +256,7 @@ def parse_update(argv: Sequence[str]) -> UpdateArguments:
     Raises:
         UsageError: wrong flags, or nothing to change.
     """
-    parser = EntryParser(
-        "update.py", "Adds, removes or scores anew items of a deployment bundle.", list_keys=False
-    )
+    parser = EntryParser("update.py", "Adds, removes or scores anew items of a deployment bundle.")
     parser.add_argument(
         "--bundle", metavar="BUNDLE", type=Path, required=True, help="bundle directory to read"
     )

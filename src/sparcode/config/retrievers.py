@@ -9,9 +9,9 @@ from sparcode.errors import UsageError
 
 RETRIEVERS = {
     "sparcode": ("index", "exact", "crosses", "popularity"),
-    "two_tower": ("exact", "hnsw", "ivf", "popularity"),
-    "max_sim": ("exact", "popularity"),
-    "mol": ("exact", "popularity"),
+    "two_tower": ("exact", "hnsw", "ivf", "crosses", "popularity"),
+    "max_sim": ("exact", "crosses", "popularity"),
+    "mol": ("exact", "crosses", "popularity"),
     "all_to_all": ("exact", "crosses", "popularity"),
 }
 """Retrievers that can serve a model, the default first. An ANN index (hnsw, ivf) needs dot products, the
@@ -36,12 +36,13 @@ def suitable_retriever(config: Config, asked: str | None, run_dir: Path) -> str:
         UsageError: it cannot serve the model, or there is nothing to re-rank in what it finds.
     """
     model = config.model.name
-    retriever = asked or RETRIEVERS[model][0]
-    if retriever not in RETRIEVERS[model]:
+    able = RETRIEVERS.get(model, ("exact", "popularity"))  # what works for every model
+    retriever = asked or able[0]
+    if retriever not in able:
         raise UsageError(
             f"--retriever {retriever} cannot serve a {model} model",
             where=run_dir,
-            expected=" | ".join(RETRIEVERS[model]),
+            expected=" | ".join(able),
         )
     reranked = RERANKED.get(model, ())
     if config.eval.rerank and retriever not in reranked:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 ROW_BLOCK = 256
 """Rows made dense at once."""
+
+Scores = Callable[[NDArray[np.int32], Sequence[NDArray]], NDArray[np.float32]]
+"""Histories (B, L) and user feature rows (B, ...) -> scores (B, I + 1) of a model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +27,7 @@ class CrossTable:
     ``first_term + j - 1``, its list is row j, and a query names it with ``weight * age_decay ** age``.
 
     Attributes:
-        rows: (I + 1, I + 1) float32; row and column 0 are empty.
-        signed: whether weights of either sign count; otherwise absent ones count as 0 and none is negative.
+        rows: (I + 1, I + 1) float32, none below 0; row and column 0 are empty.
         history_length: L', items of a history that count, the last ones.
         encoder_length: L, those of them that the network's encoder reads, at most L'.
         age_decay: factor for each step of age, in (0, 1].
@@ -32,7 +35,6 @@ class CrossTable:
     """
 
     rows: csr_matrix
-    signed: bool
     history_length: int
     encoder_length: int
     age_decay: float = 1.0
@@ -43,22 +45,63 @@ class CrossTable:
         """Catalogue size I."""
         return int(self.rows.shape[0]) - 1
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the table as it is held: 8 for each weight, and the starts of the rows."""
+        return int(self.rows.data.nbytes + self.rows.indices.nbytes + self.rows.indptr.nbytes)
+
     def history_weights(self) -> NDArray[np.float32]:
         """(L',) float32, what each place of a right-aligned history counts."""
         ages = np.arange(self.history_length - 1, -1, -1)
         return (self.weight * self.age_decay**ages).astype(np.float32)
 
+    def add(self, scores: NDArray[np.float32], history: NDArray[np.int32]) -> None:
+        """Add to scores (B, I + 1) what candidates gain from right-aligned histories (B, L'), 0 = padding."""
+        rows = self.rows
+        _add_rows(scores, history, self.history_weights(), (rows.indptr, rows.indices, rows.data))
+
     def scores(self, history: NDArray[np.int32]) -> NDArray[np.float32]:
         """Histories (B, L'), right-aligned, 0 = padding -> what candidates gain, (B, I + 1) float32."""
-        places, columns = np.nonzero(history)
-        values = self.history_weights()[columns]
-        shape = (len(history), self.num_items + 1)
-        queries = csr_matrix((values, (places, history[places, columns])), shape=shape, dtype=np.float32)
-        gains: NDArray[np.float32] = (queries @ self.rows).toarray()
+        gains = np.zeros((len(history), self.num_items + 1), np.float32)
+        self.add(gains, history)
         return gains
 
-    def row_blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Rows of the items 1 .. I over the candidates 1 .. I, dense, some at a time: (at most 256, I)."""
+    def added_to(self, own: Scores) -> Scores:
+        """The scores of a model with these crosses: ``own``, which reads the last L items of a history, and
+        what histories (B, L') add."""
+
+        def both(history: NDArray[np.int32], user_rows: Sequence[NDArray]) -> NDArray[np.float32]:
+            scores = own(history[:, -self.encoder_length :], user_rows)
+            self.add(scores, history)
+            return scores
+
+        return both
+
+    def row_blocks(self, top_l: int = 0) -> Iterator[NDArray[np.float32]]:
+        """Rows of the items 1 .. I over the candidates 1 .. I, dense, some at a time: (at most 256, I).
+
+        Args:
+            top_l: 0 = whole rows; otherwise the best so many weights of each row, without those that equal
+                the best one left out. They stay as they are: an item that is left out mostly has a weight
+                near 0, not near that of the last one that is kept, as the lists of codes have it.
+        """
         for start in range(1, self.num_items + 1, ROW_BLOCK):
             block: NDArray[np.float32] = self.rows[start : start + ROW_BLOCK, 1:].toarray()
+            if 0 < top_l < self.num_items:
+                left_out = -np.partition(-block, top_l, axis=1)[:, top_l]  # the best one of each row
+                block[block <= left_out[:, None]] = 0.0
             yield block
+
+
+@njit(cache=True, nogil=True)
+def _add_rows(scores, history, weights, table):  # type: ignore[no-untyped-def]
+    """Add the rows (indptr, items, values) of the items of each history, each times its place's weight."""
+    indptr, items, values = table
+    for query in range(len(history)):
+        own = scores[query]
+        for place in range(history.shape[1]):
+            item = history[query, place]
+            if item > 0:
+                weight = weights[place]
+                for posting in range(indptr[item], indptr[item + 1]):
+                    own[items[posting]] += weight * values[posting]

@@ -241,7 +241,9 @@ class PairBatches:
             first, count = self._indptr[own][:, None], self._counts[own][:, None]
             step = length - np.arange(length)[None]  # (1, L), 1 at the last place
             place = first + (pairs[:, None] - first + step) % count
-            history[: len(pairs)] = np.where(step < count, items[place], 0)
+            others = np.where(step < count, items[place], 0)
+            # data that keep duplicates may have the positive a second time
+            history[: len(pairs)] = np.where(others == items[pairs][:, None], 0, others)
         queries = np.arange(len(pairs)) * length + length - 1
         return _padded(history, users, queries, items[pairs], size)
 

@@ -1,22 +1,12 @@
-"""Histories as fixed-size arrays: right-aligned, the most recent item last, 0 = padding."""
+"""Histories of users as they stand when a split is predicted."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.data.dataset import Dataset
-
-
-def pad_history(items: NDArray[np.integer] | Sequence[int], length: int) -> NDArray[np.int32]:
-    """The last ``length`` items, right-aligned in a (length,) int32 row."""
-    row = np.zeros(length, np.int32)
-    recent = np.asarray(items, dtype=np.int32)[-length:]
-    if len(recent):
-        row[length - len(recent) :] = recent
-    return row
+from sparcode.padding import pad_histories
 
 
 def user_history(dataset: Dataset, user: int, split: str) -> NDArray[np.int32]:
@@ -33,7 +23,4 @@ def user_history(dataset: Dataset, user: int, split: str) -> NDArray[np.int32]:
 
 def history_batch(dataset: Dataset, users: NDArray[np.integer], split: str, length: int) -> NDArray[np.int32]:
     """Histories (B, length) int32 of users (B,) as they stand when ``split`` is predicted."""
-    rows = np.zeros((len(users), length), np.int32)
-    for place, user in enumerate(users):
-        rows[place] = pad_history(user_history(dataset, int(user), split), length)
-    return rows
+    return pad_histories((user_history(dataset, int(user), split) for user in users), length)

@@ -91,10 +91,12 @@ class CandidateSampler:
         return (np.minimum(places, self.num_items - 1) + 1).astype(np.int32)
 
 
-def hit_weights(
+def log_weights(
     candidates: NDArray[np.int32], log_expected: NDArray[np.float32], positives: NDArray[np.int32]
 ) -> NDArray[np.float32]:
-    """What the accidental hits of each query weigh in the sum over candidates.
+    """What is added to the score of each candidate of each query.
+
+    A candidate that is the query's own positive, an accidental hit, is masked: it counts as the positive.
 
     Args:
         candidates: (C,) item ids, in any order, with repetitions.
@@ -102,9 +104,8 @@ def hit_weights(
         positives: (Q,) item ids.
 
     Returns:
-        (Q,) float32, exp(-log_expected) added up over the candidates that are the query's positive.
+        (Q, C) float32: -log_expected, and -EXCLUDED for hits.
     """
-    weights = np.exp(-log_expected.astype(np.float64))
-    top = int(max(candidates.max(initial=0), positives.max(initial=0)))
-    by_item = np.bincount(candidates, weights, minlength=top + 1)
-    return by_item[positives].astype(np.float32)
+    weights = np.repeat(-log_expected[None], len(positives), 0)
+    weights[candidates[None] == positives[:, None]] = -EXCLUDED
+    return weights

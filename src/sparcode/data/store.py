@@ -15,11 +15,8 @@ The directory appears under its name complete or not at all: it is written besid
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +26,8 @@ from numpy.typing import NDArray
 
 from sparcode.data.features import EncodedFeatures
 from sparcode.data.interactions import Interactions
-from sparcode.errors import DataError, OutputError
+from sparcode.errors import DataError
+from sparcode.files import file_sha256, replacing_directory, text_sha256, write_json
 
 FORMAT = "sparcode-dataset"
 FORMAT_VERSION = 1
@@ -83,15 +81,6 @@ class DatasetContents:
     files: tuple[Path, ...]
 
 
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in blocks of 1 MiB."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def is_dataset_dir(directory: Path) -> bool:
     """Whether the directory holds the description of a data set."""
     return (directory / DESCRIPTION).is_file()
@@ -104,46 +93,9 @@ def write_dataset(directory: Path, contents: DatasetContents) -> None:
         OutputError: the place is taken by something else, cannot be written, or the disk is full. Nothing
             half-written is left, and an older data set stays as it was.
     """
-    partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
-    try:
-        _refuse_foreign(directory)
-        partial.mkdir(parents=True)
+    with replacing_directory(directory, is_dataset_dir, "data set directory") as partial:
         _write_files(partial, contents)
-        _replace(partial, directory)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write the data set ({error.strerror or error})",
-            where=directory,
-            remedy="free space on the disk, or choose another data.dataset_dir",
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     logger.info("data set written to %s", directory)
-
-
-def _refuse_foreign(directory: Path) -> None:
-    if not directory.exists() or is_dataset_dir(directory):
-        return
-    if not directory.is_dir() or any(directory.iterdir()):
-        raise OutputError(
-            "exists and is not a data set directory",
-            where=directory,
-            remedy="choose another data.dataset_dir or move it away",
-        )
-
-
-def _replace(partial: Path, directory: Path) -> None:
-    if not directory.exists():
-        partial.rename(directory)
-        return
-    old = directory.with_name(f".{directory.name}.{os.getpid()}.old")
-    directory.rename(old)
-    try:
-        partial.rename(directory)
-    except OSError:
-        old.rename(directory)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_files(directory: Path, contents: DatasetContents) -> None:
@@ -156,15 +108,15 @@ def _write_files(directory: Path, contents: DatasetContents) -> None:
             arrays[feature_file(owner, number)] = features.arrays[spec.name]
     for file, array in arrays.items():
         np.save(directory / file, array, allow_pickle=False)
-    _write_json(directory / "user_ids.json", contents.user_ids)
-    _write_json(directory / "item_ids.json", contents.item_ids)
+    write_json(directory / "user_ids.json", contents.user_ids, indent=None)
+    write_json(directory / "item_ids.json", contents.item_ids, indent=None)
     vocabularies = {
         "user": contents.user_features.vocabularies,
         "item": contents.item_features.vocabularies,
     }
-    _write_json(directory / "vocabularies.json", vocabularies)
+    write_json(directory / "vocabularies.json", vocabularies, indent=None)
     checksums = {file.name: file_sha256(file) for file in sorted(directory.iterdir())}
-    _write_json(directory / DESCRIPTION, _describe(contents, checksums), indent=2)
+    write_json(directory / DESCRIPTION, _describe(contents, checksums))
 
 
 def feature_file(owner: str, number: int) -> str:
@@ -199,11 +151,7 @@ def fingerprint(description: dict[str, Any]) -> str:
     Names, paths and source files are left out: equal contents have equal fingerprints.
     """
     text = json.dumps({key: description[key] for key in FINGERPRINT_KEYS}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write_json(path: Path, value: object, indent: int | None = None) -> None:
-    path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
+    return text_sha256(text)
 
 
 def read_json(path: Path) -> Any:

@@ -1,8 +1,8 @@
-"""Exact and approximate inner-product search over item vectors: how a two-tower model is served.
+"""Approximate inner-product search over item vectors by other libraries.
 
 The approximate libraries know no per-query filter, so excluded items are dropped afterwards from a longer
 list, which is widened until enough items are left. Their scores are recomputed from the vectors, so that all
-three searches report the same score for the same item, up to the rounding of a dot product.
+searches, exact ones too, report the same score for the same item, up to the rounding of a dot product.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import DependencyError, UsageError
-from sparcode.index.search.dense import top_k_of_scores
+from sparcode.index.search.results import best_candidates, no_results
 from sparcode.types import NO_ITEM, SearchResult
 
 HNSW_M = 32
@@ -29,8 +29,6 @@ IVF_LISTS_PER_ROOT = 4
 IVF_POINTS_PER_LIST = 39
 """... but not fewer items per list than k-means of faiss asks for."""
 IVF_NPROBE = 16
-
-_BLOCK_SCORES = 1 << 23
 
 
 class VectorSearch(ABC):
@@ -52,6 +50,11 @@ class VectorSearch(ABC):
     def num_items(self) -> int:
         """Items that can be results."""
         return len(self._vectors) - 1
+
+    @property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """(I + 1, d) float32 that are searched."""
+        return self._vectors
 
     def search(self, queries: ArrayLike, k: int, exclude: Sequence[ArrayLike] | None = None) -> SearchResult:
         """Top-k items of each query.
@@ -96,25 +99,6 @@ class VectorSearch(ABC):
                 "item id in exclude out of range", expected=f"at most {self.num_items}", received=largest
             )
         return [np.unique(row[row > 0]) for row in rows]
-
-
-class ExactSearch(VectorSearch):
-    """Exhaustive search in blocks of queries; memory about 64 MB beside the vectors."""
-
-    def _search(
-        self, queries: NDArray[np.float32], k: int, excluded: list[NDArray[np.int64]]
-    ) -> SearchResult:
-        result = _empty_result(len(queries), k)
-        rows = max(1, _BLOCK_SCORES // len(self._vectors))
-        for start in range(0, len(queries), rows):
-            scores = queries[start : start + rows] @ self._vectors.T  # (rows, I + 1)
-            scores[:, 0] = -np.inf
-            for row, ids in enumerate(excluded[start : start + rows]):
-                scores[row, ids] = -np.inf
-            best = top_k_of_scores(scores, k)
-            result.item_ids[start : start + rows] = best.item_ids
-            result.scores[start : start + rows] = best.scores
-        return result
 
 
 class HnswSearch(VectorSearch):
@@ -232,7 +216,7 @@ def _search_widening(
     ``candidates(queries, fetch)`` gives (B, fetch) item ids, below 1 where there is none.
     """
     num_items = len(vectors) - 1
-    result = _empty_result(len(queries), k)
+    result = no_results(len(queries), k)
     rows = np.arange(len(queries))
     longest = max((len(ids) for ids in excluded), default=0)
     fetch = min(k + min(longest, k), num_items)
@@ -244,17 +228,11 @@ def _search_widening(
                 short.append(row)
                 continue
             scores = vectors[left] @ queries[row]
-            best = np.lexsort((left, -scores))[:k]
-            result.item_ids[row, : len(best)] = left[best]
-            result.scores[row, : len(best)] = scores[best]
+            best = best_candidates(left[None], scores[None], k)
+            result.item_ids[row], result.scores[row] = best.item_ids[0], best.scores[0]
         rows = np.array(short, dtype=np.int64)
         fetch = min(2 * fetch, num_items)
     return result
-
-
-def _empty_result(num_queries: int, k: int) -> SearchResult:
-    item_ids = np.full((num_queries, k), NO_ITEM, dtype=np.int64)
-    return SearchResult(item_ids, np.full((num_queries, k), -np.inf, dtype=np.float32))
 
 
 def _finite_matrix(values: ArrayLike, name: str) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Queries of an evaluation split, and how the live network encodes them."""
+"""Queries of an evaluation split."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from mindspore import nn
 from numpy.typing import NDArray
 
 from sparcode.data.dataset import Dataset, Interactions
-from sparcode.data.histories import history_batch, pad_history, user_history
-from sparcode.model.block_scorer import padded_tensors
+from sparcode.data.histories import history_batch, user_history
+from sparcode.padding import pad_histories
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,7 @@ class QuerySet:
         All items of the history stay ``seen``: they are neither targets nor wrong answers.
         """
         length = self.history.shape[1]
-        rows = [pad_history(items[:count], length) for items in self.seen]
-        return replace(self, history=np.array(rows, np.int32).reshape(-1, length))
+        return replace(self, history=pad_histories([items[:count] for items in self.seen], length))
 
     def part(self, rows: slice) -> QuerySet:
         """The queries from ``rows.start`` to before ``rows.stop``, both within range."""
@@ -98,21 +96,3 @@ def query_set(
         target_indptr=indptr,
         target_items=np.concatenate(items) if items else np.zeros(0, np.int32),
     )
-
-
-def encode_queries(
-    cell: nn.Cell, history: NDArray[np.int32], user_rows: Sequence[NDArray], batch_size: int
-) -> tuple[NDArray, ...]:
-    """Run an encoder cell over all queries in batches of one fixed shape.
-
-    Returns:
-        Its outputs as arrays with one row per query (a 1-tuple for a single output).
-    """
-    pieces: list[tuple[NDArray, ...]] = []
-    for start in range(0, len(history), batch_size):
-        rows = slice(start, start + batch_size)
-        outputs = cell(*padded_tensors([history, *user_rows], rows, batch_size))
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        count = len(history[rows])
-        pieces.append(tuple(output.asnumpy()[:count] for output in outputs))
-    return tuple(np.concatenate(columns) for columns in zip(*pieces, strict=True))

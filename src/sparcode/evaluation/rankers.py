@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,15 +14,19 @@ from numpy.typing import NDArray
 
 from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset
-from sparcode.evaluation.ann import VectorSearch, top_k_of_scores
-from sparcode.evaluation.queries import QuerySet, encode_queries
+from sparcode.evaluation.ann import VectorSearch
+from sparcode.evaluation.crossed_search import CrossedSearch
+from sparcode.evaluation.queries import QuerySet
 from sparcode.index import InvertedIndex
+from sparcode.index.search.dense import DenseIndex
 from sparcode.index.search.reranking import listed_scores
-from sparcode.model.block_scorer import ExhaustiveScorer, ItemPartTable
+from sparcode.index.search.results import top_k_of_scores
+from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
+from sparcode.model.matchers.sparcode import SparCode
+from sparcode.model.matchers.two_tower import TwoTower
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
-from sparcode.model.two_tower import TwoTower
+from sparcode.training.encoding import encode_queries
 from sparcode.types import SearchResult
 
 SCORE_BATCH = 64
@@ -61,7 +66,8 @@ class ExhaustiveRanker:
         quantize: bool = True,
         crosses: CrossTable | None = None,
     ) -> None:
-        self._scorer = ExhaustiveScorer(network, num_items, SCORE_BATCH, quantize, crosses)
+        self._scorer = ExhaustiveScorer(network, num_items, SCORE_BATCH, quantize)
+        self._scores = self._scorer.scores if crosses is None else crosses.added_to(self._scorer.scores)
 
     def refresh(self) -> None:
         """Take over the present weights of the network."""
@@ -69,7 +75,7 @@ class ExhaustiveRanker:
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
         def block(rows: slice) -> NDArray[np.float32]:
-            return self._scorer.scores(queries.history[rows], [part[rows] for part in queries.user_rows])
+            return self._scores(queries.history[rows], [part[rows] for part in queries.user_rows])
 
         return _rank_blocks(block, queries, k, exclude_seen)
 
@@ -133,9 +139,17 @@ class IndexRanker(StagedRanker):
         crosses: CrossTable | None = None,
     ) -> None:
         self.index = index
-        self._encoder = CodeEncoder(network, crosses)
+        if crosses is None:
+            self._encoder = CodeEncoder(network)
+        else:
+            self._encoder = CodeEncoder(network, crosses.history_weights(), crosses.encoder_length)
         self._item_places = crosses.history_length if crosses is not None else 0
         self._batch_size, self._threads = batch_size, threads
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the index."""
+        return self.index.size_bytes
 
     def encode(self, queries: QuerySet) -> tuple[NDArray, ...]:
         """Term ids and weights (B, T), lifted tokens (B, K_u, d)."""
@@ -155,15 +169,6 @@ class IndexRanker(StagedRanker):
         terms, weights = (part[:, -self._item_places :] for part in encoded[:2])
         return listed_scores(self.index.search, terms, weights, item_ids)
 
-    def redirected_share(self, queries: QuerySet) -> float:
-        """Share of the queries' terms that have no list of their own, so that another one answers."""
-        redirects = self.index.terms.redirects
-        if redirects is None:
-            return 0.0
-        term_ids = self.encode(queries)[0]
-        real = term_ids[term_ids >= 0]
-        return float((redirects[real] != real).mean())
-
 
 class VectorRanker(StagedRanker):
     """Two-tower retrieval through a vector search (exact or ANN).
@@ -173,21 +178,51 @@ class VectorRanker(StagedRanker):
         search: built over ``item_vectors`` of the network.
         name: retriever name for reports.
         batch_size: queries encoded at once.
+        crosses: added to the dot products.
     """
 
-    def __init__(self, network: TwoTower, search: VectorSearch, name: str, batch_size: int) -> None:
+    def __init__(
+        self,
+        network: TwoTower,
+        search: DenseIndex | VectorSearch,
+        name: str,
+        batch_size: int,
+        crosses: CrossTable | None = None,
+    ) -> None:
         self.name = name
         self._encoder = VectorEncoder(network)
-        self._search, self._batch_size = search, batch_size
+        self._batch_size, self._crosses = batch_size, crosses
+        self._search = search if crosses is None else CrossedSearch(search, crosses)
+        self._size_bytes: int | None = None
+        if isinstance(search, DenseIndex):
+            self._size_bytes = search.item_vectors.nbytes + (0 if crosses is None else crosses.size_bytes)
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Bytes of vectors and crosses; None for approximate searches, which do not tell theirs."""
+        return self._size_bytes
 
     def encode(self, queries: QuerySet) -> tuple[NDArray, ...]:
-        """Query vectors (B, d), in a tuple."""
-        return _encode(self._encoder, queries, self._batch_size)
+        """Query vectors (B, d); with crosses histories (B, L') as well."""
+        if self._crosses is None:
+            return _encode(self._encoder, queries, self._batch_size)
+        read = replace(queries, history=queries.history[:, -self._crosses.encoder_length :])
+        return *_encode(self._encoder, read, self._batch_size), queries.history
 
     def search(
         self, encoded: tuple[NDArray, ...], queries: QuerySet, k: int, exclude_seen: bool
     ) -> SearchResult:
-        return self._search.search(encoded[0], k, exclude=queries.seen if exclude_seen else None)
+        exclude = queries.seen if exclude_seen else None
+        if isinstance(self._search, CrossedSearch):
+            return self._search.search(encoded[0], encoded[1], k, exclude)
+        return self._search.search(encoded[0], k, exclude=exclude)
+
+    def kept_scores(
+        self, encoded: tuple[NDArray, ...], item_ids: NDArray[np.int64]
+    ) -> NDArray[np.float32] | None:
+        if self._crosses is None:
+            return None
+        return np.take_along_axis(self._crosses.scores(encoded[1]), np.maximum(item_ids, 0), axis=1)
 
 
 class PopularityRanker:
@@ -198,6 +233,11 @@ class PopularityRanker:
     def __init__(self, dataset: Dataset) -> None:
         self._counts = np.bincount(dataset.train.items, minlength=dataset.num_items + 1).astype(np.float32)
         self._counts[0] = -np.inf
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the counts."""
+        return self._counts.nbytes
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
         def block(rows: slice) -> NDArray[np.float32]:
@@ -221,6 +261,11 @@ class CrossRanker:
     def __init__(self, crosses: CrossTable) -> None:
         self._crosses = crosses
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the table."""
+        return self._crosses.size_bytes
+
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
         def block(rows: slice) -> NDArray[np.float32]:
             scores = self._crosses.scores(queries.history[rows])
@@ -233,14 +278,6 @@ class CrossRanker:
         return {"search": _time_each(lambda one: self.rank(one, k, exclude_seen), queries)}
 
 
-def item_vectors(network: TwoTower, num_items: int) -> NDArray[np.float32]:
-    """Item vectors (I + 1, d) of a two-tower model; row 0 is zero."""
-    table = ItemPartTable(network, num_items)
-    table.refresh()
-    vectors = np.concatenate([block.asnumpy() for block in table.blocks])[:num_items]
-    return np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors])
-
-
 def _rank_blocks(
     block_scores: Callable[[slice], NDArray[np.float32]], queries: QuerySet, k: int, exclude_seen: bool
 ) -> SearchResult:
@@ -250,12 +287,17 @@ def _rank_blocks(
         rows = slice(start, start + SCORE_BATCH)
         block = block_scores(rows)
         if exclude_seen:
-            for row, seen in zip(block, queries.seen[rows], strict=True):
-                row[seen] = -np.inf
+            mask_seen(block, queries.seen[rows])
         result = top_k_of_scores(block, k)
         ids.append(result.item_ids)
         scores.append(result.scores)
     return SearchResult(np.concatenate(ids), np.concatenate(scores))
+
+
+def mask_seen(scores: NDArray[np.float32], seen: Sequence[NDArray[np.int32]]) -> None:
+    """Set the scores (B, I + 1) of seen items to -inf."""
+    for row, items in zip(scores, seen, strict=True):
+        row[items] = -np.inf
 
 
 def _encode(cell: nn.Cell, queries: QuerySet, batch_size: int) -> tuple[NDArray, ...]:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sparcode.errors import OutputError
 from sparcode.evaluation.metrics import index_recall_at_k, ranking_metrics
 from sparcode.evaluation.queries import QuerySet
 from sparcode.evaluation.rankers import Ranker
@@ -46,9 +41,11 @@ def fidelity(
 
     A re-ranked index is compared with exhaustive scoring without quantization.
 
-    ``max_score_error`` compares the scores of items that both found. Floors that pruning subtracts show in
-    it; with nothing pruned it is rounding alone. ``recall_change`` and ``ndcg_change`` are what the index
-    gains (or loses, below 0) against exhaustive scoring on held-out items: the price of pruning.
+    ``max_score_error`` compares the scores of items that both found. Signed lists hold scores above floors,
+    whose sum is a constant of each query that no ranking depends on: it is taken out, as the median of the
+    query's differences. With nothing pruned only rounding is left. ``recall_change`` and ``ndcg_change`` are
+    what the index gains (or loses, below 0) against exhaustive scoring on held-out items: the price of
+    pruning.
     """
     found = index.rank(queries, k, exclude_seen)
     wide = exact.rank(queries, 2 * k, exclude_seen)
@@ -64,13 +61,14 @@ def fidelity(
         f"index_recall@{k}": index_recall_at_k(
             found.item_ids, positive.item_ids, positive.scores, k, TIE_TOLERANCE
         ),
-        "max_score_error": _max_score_error(found, wide),
+        "max_score_error": _max_score_error(found, wide, signed),
         f"recall_change@{k}": by_index[f"recall@{k}"] - by_network[f"recall@{k}"],
         f"ndcg_change@{k}": by_index[f"ndcg@{k}"] - by_network[f"ndcg@{k}"],
     }
 
 
-def _max_score_error(found: SearchResult, exact: SearchResult) -> float:
+def _max_score_error(found: SearchResult, exact: SearchResult, signed: bool) -> float:
+    """Largest difference of the scores of an item; of ``signed`` ones above the constant of its query."""
     worst = 0.0
     for ids, scores, exact_ids, exact_scores in zip(
         found.item_ids, found.scores, exact.item_ids, exact.scores, strict=True
@@ -78,7 +76,10 @@ def _max_score_error(found: SearchResult, exact: SearchResult) -> float:
         common, mine, other = np.intersect1d(ids, exact_ids, return_indices=True)
         real = common > 0
         if real.any():
-            worst = max(worst, float(np.abs(scores[mine[real]] - exact_scores[other[real]]).max()))
+            differences = scores[mine[real]].astype(np.float64) - exact_scores[other[real]]
+            if signed:
+                differences -= np.median(differences)
+            worst = max(worst, float(np.abs(differences).max()))
     return worst
 
 
@@ -122,40 +123,3 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def check_json_path(path: Path) -> None:
-    """Find out before the work that ``write_json`` will not be able to write.
-
-    Raises:
-        OutputError: the directory cannot be created or written, or the path is a directory.
-    """
-    probe = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not path.exists() or path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
-    except OSError as error:
-        raise OutputError("the file cannot be written", where=path, received=error.strerror) from error
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON file atomically; a device such as /dev/stdout is written to, not replaced.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    text = json.dumps(value, indent=2) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        if path.exists() and not path.is_file():
-            path.write_text(text, encoding="utf-8")
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError("the file cannot be written", where=path, received=error.strerror) from error

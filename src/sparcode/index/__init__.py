@@ -4,7 +4,7 @@ from sparcode.index.build.appending import append_lists
 from sparcode.index.build.blocks import BlockScorer, IndexBuildError
 from sparcode.index.build.builder import BuildReport, BuildResult, build_index
 from sparcode.index.build.options import BuildOptions
-from sparcode.index.build.sharing import BuildShare
+from sparcode.index.build.parts import BuildShare
 from sparcode.index.codes import count_terms, decode_terms, encode_terms, tokens_of_terms
 from sparcode.index.filters.attributes import ItemAttributes
 from sparcode.index.inverted_index import KERNELS, InvertedIndex

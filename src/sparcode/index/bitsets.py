@@ -10,9 +10,14 @@ Bits = NDArray[np.uint64]
 _ONE = np.uint64(1)
 
 
+def num_words(num_items: int) -> int:
+    """Length of a bitset over the items 0 to ``num_items``."""
+    return num_items // 64 + 1
+
+
 def no_items(num_items: int) -> Bits:
     """The empty set of items 0 .. num_items."""
-    return np.zeros(num_items // 64 + 1, dtype=np.uint64)
+    return np.zeros(num_words(num_items), dtype=np.uint64)
 
 
 def all_items(num_items: int) -> Bits:
@@ -34,18 +39,12 @@ def without_items(bits: Bits, item_ids: NDArray[np.int64]) -> Bits:
     return changed
 
 
-def contains(bits: Bits, item_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+def contains(bits: Bits, item_ids: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Which of the items (n,), 0 or larger, are in the set; ids beyond the last word are not."""
     words = item_ids >> 6
     inside = words < len(bits)
     found: NDArray[np.bool_] = (bits[np.where(inside, words, 0)] & _bit(item_ids)) != 0
     return found & inside
-
-
-def items_of(bits: Bits) -> NDArray[np.int64]:
-    """The items of a set, ascending."""
-    flags = np.unpackbits(bits.astype("<u8", copy=False).view(np.uint8), bitorder="little")
-    return np.flatnonzero(flags)
 
 
 def count(bits: Bits) -> int:
@@ -67,5 +66,5 @@ def unpack_bits(words: NDArray[np.uint64], size: int) -> NDArray[np.bool_]:
     return np.unpackbits(packed, bitorder="little", count=size).view(np.bool_)
 
 
-def _bit(item_ids: NDArray[np.int64]) -> Bits:
+def _bit(item_ids: NDArray[np.integer]) -> Bits:
     return _ONE << (item_ids & 63).astype(np.uint64)

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import UsageError
+from sparcode.index.arrays import read_only
 from sparcode.index.filters.attributes import ItemAttributes
 from sparcode.index.filters.compiler import FilterCompiler, Where
 from sparcode.index.packed.coding import ENCODINGS, Encoding, error_bound
 from sparcode.index.packed.lists import PackedLists, pack_postings
-from sparcode.index.postings import Postings, make_postings
-from sparcode.index.search.engine import WorkspacePool, compile_kernels, search_batch
+from sparcode.index.postings import Postings, make_floors, make_postings
+from sparcode.index.search.engine import compile_kernel, search_batch
 from sparcode.index.search.filling import fill_short_rows
-from sparcode.index.search.lists import ListSource, PlainLists, read_only
+from sparcode.index.search.lists import ListSource, PlainLists
 from sparcode.index.search.oracle import search_oracle
 from sparcode.index.search.queries import (
     IdFilter,
@@ -29,13 +30,11 @@ from sparcode.index.search.queries import (
     make_weights,
 )
 from sparcode.index.storage.index_files import StoredIndex, read_index, write_index
-from sparcode.index.terms import TermTable, make_term_table
 from sparcode.types import SearchResult
 
-Kernel = Literal["auto", "ranges", "term_at_a_time", "oracle"]
-KERNELS: tuple[Kernel, ...] = ("auto", "ranges", "term_at_a_time", "oracle")
-"""Search kernels; all give the same result bit for bit. ``auto`` is ``ranges``, the fastest wherever measured
-(docs/decisions/0006-search-kernels.md): it adapts to dense and sparse lists by itself."""
+Kernel = Literal["compiled", "oracle"]
+KERNELS: tuple[Kernel, ...] = ("compiled", "oracle")
+"""What searches: both give the same result bit for bit; the oracle is the definition, in plain Python."""
 
 
 class InvertedIndex:
@@ -46,20 +45,19 @@ class InvertedIndex:
     Args:
         postings: checked posting lists, see :func:`sparcode.index.postings.make_postings`, or packed ones.
         metadata: anything worth keeping with the index, as JSON values.
-        terms: floors and redirects, see :func:`sparcode.index.terms.make_term_table`.
+        floors: (num_terms,) float32, see :func:`sparcode.index.postings.make_floors`.
     """
 
     def __init__(
         self,
         postings: Postings | PackedLists,
         metadata: Mapping[str, Any] | None = None,
-        terms: TermTable | None = None,
+        floors: NDArray[np.float32] | None = None,
     ) -> None:
         self._postings = postings
-        self._terms = terms or TermTable()
+        self.floors = floors
         self._lists: ListSource = postings if isinstance(postings, PackedLists) else PlainLists(postings)
-        self._pool = WorkspacePool(postings.num_items)
-        compile_kernels()
+        compile_kernel()
         if isinstance(postings, PackedLists):
             postings.compile()
         self._filters: FilterCompiler | None = None
@@ -75,7 +73,6 @@ class InvertedIndex:
         num_items: int,
         metadata: Mapping[str, Any] | None = None,
         floors: ArrayLike | None = None,
-        redirects: ArrayLike | None = None,
     ) -> InvertedIndex:
         """Make an index from compressed sparse rows, one row per term id.
 
@@ -86,13 +83,12 @@ class InvertedIndex:
             num_items: size of the catalogue.
             metadata: JSON values kept with the index.
             floors: (num_terms,) finite float32, what was subtracted from the scores of each list.
-            redirects: (num_terms,) int, the term whose list answers for each term.
 
         Raises:
             IndexFormatError: an invariant does not hold.
         """
         postings = make_postings(indptr, item_ids, scores, num_items)
-        return cls(postings, metadata, make_term_table(postings.num_terms, floors, redirects))
+        return cls(postings, metadata, make_floors(floors, postings.num_terms))
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str], *, verify: bool = True) -> InvertedIndex:
@@ -107,7 +103,7 @@ class InvertedIndex:
             IndexFormatError: missing, damaged, inconsistent, or of another version; names file and section.
         """
         stored = read_index(directory, verify=verify)
-        return cls(stored.postings, stored.metadata, stored.terms)
+        return cls(stored.postings, stored.metadata, stored.floors)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write the index directory (docs/index_format.md); an index already there is replaced at one stroke.
@@ -115,7 +111,7 @@ class InvertedIndex:
         Raises:
             OutputError: the directory cannot be written; what was there before still is.
         """
-        write_index(directory, StoredIndex(self._postings, self._terms, self.metadata))
+        write_index(directory, StoredIndex(self._postings, self.floors, self.metadata))
 
     def search(
         self,
@@ -125,7 +121,7 @@ class InvertedIndex:
         exclude: IdFilter = None,
         allow: IdFilter = None,
         num_threads: int = 1,
-        kernel: Kernel = "auto",
+        kernel: Kernel = "compiled",
         *,
         where: Where = None,
         mask: NDArray[np.uint64] | None = None,
@@ -161,7 +157,7 @@ class InvertedIndex:
             UsageError: an argument is out of range or of a wrong shape.
         """
         self._check_options(k, num_threads, kernel)
-        terms = self._terms.resolve(make_term_ids(term_ids, self.num_terms))
+        terms = make_term_ids(term_ids, self.num_terms)
         queries = QueryBatch(
             term_ids=terms,
             weights=make_weights(weights, terms.shape),
@@ -171,8 +167,7 @@ class InvertedIndex:
         )
         if kernel == "oracle":
             return search_oracle(self.posting_list, self.num_items, queries, k, fill)
-        kernel = "ranges" if kernel == "auto" else kernel
-        result = search_batch(self._lists, queries, k, self._pool, kernel, num_threads)
+        result = search_batch(self._lists, queries, k, num_threads)
         if fill:
             fill_short_rows(result, queries, self.num_items)
         return result
@@ -231,7 +226,7 @@ class InvertedIndex:
         """
         if encoding not in ENCODINGS:
             raise UsageError("unknown encoding", expected=" | ".join(ENCODINGS), received=encoding)
-        packed = InvertedIndex(pack_postings(self.postings, encoding), self.metadata, self._terms)
+        packed = InvertedIndex(pack_postings(self.postings, encoding), self.metadata, self.floors)
         packed._filters = self._filters
         return packed
 
@@ -242,13 +237,12 @@ class InvertedIndex:
 
     @property
     def postings(self) -> Postings:
-        """The posting lists, read-only; those of a packed index are decoded anew at every call."""
-        return self._postings.unpack() if isinstance(self._postings, PackedLists) else self._postings
+        """The posting lists, read-only; those of a packed index are decoded at every call."""
+        return self.part(0, self.num_terms) if isinstance(self._postings, PackedLists) else self._postings
 
-    @property
-    def terms(self) -> TermTable:
-        """Floors and redirects of the terms."""
-        return self._terms
+    def part(self, first: int, stop: int) -> Postings:
+        """The posting lists of the terms ``first .. stop - 1``, read-only."""
+        return self._postings.part(first, stop)
 
     @property
     def attributes(self) -> ItemAttributes | None:
@@ -284,7 +278,7 @@ class InvertedIndex:
     @property
     def size_bytes(self) -> int:
         """Bytes of the arrays, which are those on disk without their headers."""
-        return self._postings.size_bytes + self._terms.size_bytes
+        return self._postings.size_bytes + (0 if self.floors is None else self.floors.nbytes)
 
     def list_lengths(self) -> NDArray[np.int64]:
         """(num_terms,) int64 number of postings of each list."""

@@ -1,19 +1,51 @@
-"""Posting lists as plain arrays, with checked invariants, and the buffer that collects them."""
+"""Posting lists as plain arrays, with checked invariants, and lists on their way there."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import IndexFormatError
+from sparcode.index.arrays import borders_of, read_only
 
 MAX_ITEM_ID = np.iinfo(np.int32).max - 1
 """Largest item id that a posting can hold."""
 
 _CHECK_BLOCK = 1 << 22
 """Postings checked at once, so that checking needs a few tens of megabytes whatever the index size."""
+
+
+class Lists(NamedTuple):
+    """Lists of consecutive terms on their way into an index.
+
+    Attributes:
+        lengths: (T,) int64 postings of each list.
+        item_ids: (n,) int32, the lists one after the other.
+        scores: (n,) float32, less the floor of the list.
+        floors: (T,) float32 what was subtracted from the scores of each list.
+    """
+
+    lengths: NDArray[np.int64]
+    item_ids: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    floors: NDArray[np.float32]
+
+    def postings(self, num_items: int) -> Postings:
+        """As checked posting lists.
+
+        Raises:
+            IndexFormatError: an invariant of :class:`Postings` does not hold.
+        """
+        return make_postings(borders_of(self.lengths), self.item_ids, self.scores, num_items)
+
+
+def join_lists(parts: Iterable[Lists]) -> Lists:
+    """The lists of several parts, one part after the other; at least one part."""
+    return Lists(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -54,6 +86,12 @@ class Postings:
         start, stop = self.indptr[term_id : term_id + 2]
         return self.item_ids[start:stop], self.scores[start:stop]
 
+    def part(self, first: int, stop: int) -> Postings:
+        """The lists of the terms ``first .. stop - 1``, as views."""
+        start, end = self.indptr[[first, stop]]
+        borders = read_only(self.indptr[first : stop + 1] - start)
+        return Postings(borders, self.item_ids[start:end], self.scores[start:end], self.num_items)
+
 
 def make_postings(indptr: ArrayLike, item_ids: ArrayLike, scores: ArrayLike, num_items: int) -> Postings:
     """Convert to the stored types and check every invariant of :class:`Postings`.
@@ -62,9 +100,9 @@ def make_postings(indptr: ArrayLike, item_ids: ArrayLike, scores: ArrayLike, num
         IndexFormatError: naming the first invariant that does not hold, and where.
     """
     postings = Postings(
-        indptr=_frozen(_whole_numbers(indptr, "indptr"), np.int64),
-        item_ids=_frozen(_item_ids(item_ids), np.int32),
-        scores=_frozen(np.asarray(scores), np.float32),
+        indptr=read_only(_whole_numbers(indptr, "indptr"), np.int64),
+        item_ids=read_only(_item_ids(item_ids), np.int32),
+        scores=read_only(np.asarray(scores), np.float32),
         num_items=int(num_items),
     )
     check_structure(postings)
@@ -157,48 +195,27 @@ def _item_ids(values: ArrayLike) -> NDArray:
     return array
 
 
-def _frozen(values: NDArray, dtype: type) -> NDArray:
-    view: NDArray = np.ascontiguousarray(values, dtype=dtype).view()
-    view.flags.writeable = False
-    return view
+def make_floors(floors: ArrayLike | None, num_terms: int) -> NDArray[np.float32] | None:
+    """Check what was subtracted from the scores of each list.
 
+    Args:
+        floors: (num_terms,) float, finite: an item without a posting counts as the floor; None = nothing was.
+        num_terms: lists of the index.
 
-class PostingsBuffer:
-    """Collects posting lists in term order, one block of terms at a time.
-
-    Memory: 8 bytes per posting while collecting, 12 at the end, when chunks are joined one array at a time.
+    Raises:
+        IndexFormatError: naming the term at fault.
     """
-
-    def __init__(self) -> None:
-        self._lengths: list[NDArray[np.int64]] = []
-        self._item_ids: list[NDArray[np.int32]] = []
-        self._scores: list[NDArray[np.float32]] = []
-
-    def append(
-        self, lengths: NDArray[np.int64], item_ids: NDArray[np.int32], scores: NDArray[np.float32]
-    ) -> None:
-        """Add the lists of the next ``len(lengths)`` terms, one after the other.
-
-        Args:
-            lengths: (T,) int64 postings of each term.
-            item_ids: (sum(lengths),) int32.
-            scores: (sum(lengths),) float32.
-        """
-        self._lengths.append(lengths)
-        self._item_ids.append(item_ids)
-        self._scores.append(scores)
-
-    def finish(self, num_items: int) -> Postings:
-        """Join and check the collected lists; the buffer is empty afterwards."""
-        lengths = _join(self._lengths, np.int64)
-        indptr = np.zeros(len(lengths) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=indptr[1:])
-        item_ids = _join(self._item_ids, np.int32)
-        scores = _join(self._scores, np.float32)
-        return make_postings(indptr, item_ids, scores, num_items)
-
-
-def _join(chunks: list[NDArray], dtype: type) -> NDArray:
-    joined: NDArray = np.concatenate(chunks, dtype=dtype) if chunks else np.empty(0, dtype=dtype)
-    chunks.clear()
-    return joined
+    if floors is None:
+        return None
+    values = np.asarray(floors)
+    if values.shape != (num_terms,) or (values.size and not np.issubdtype(values.dtype, np.floating)):
+        raise IndexFormatError(
+            "floors must hold one number per term",
+            expected=f"({num_terms},) floating",
+            received=f"{values.shape} {values.dtype}",
+        )
+    if not np.isfinite(values).all():
+        raise IndexFormatError(
+            "floor is not finite", where=f"term {np.isfinite(values).argmin()}", expected="a finite float32"
+        )
+    return read_only(values, np.float32)

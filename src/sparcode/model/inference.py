@@ -3,23 +3,55 @@
 from __future__ import annotations
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor, nn, ops
+from numpy.typing import NDArray
 
-from sparcode.crosses import CrossTable
-from sparcode.model.all_to_all import AllToAll
+from sparcode.model.matchers.all_to_all import AllToAll
+from sparcode.model.matchers.sparcode import SparCode
+from sparcode.model.matchers.two_tower import TwoTower
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
-from sparcode.model.two_tower import TwoTower
+
+
+class ItemTerms(nn.Cell):
+    """history (B, L') int32 -> term ids (B, L') int32 of its items, -1 for padding, and weights (B, L').
+
+    Args:
+        first_term: of item 1.
+        history_weights: (L',) float32, what each place counts.
+    """
+
+    def __init__(self, first_term: int, history_weights: NDArray[np.float32]) -> None:
+        super().__init__(auto_prefix=False)
+        self.before_first = first_term - 1
+        self.history_weights = Tensor(history_weights[None])  # (1, L')
+
+    def construct(self, history: Tensor) -> tuple[Tensor, Tensor]:
+        terms = ops.select(history > 0, history + self.before_first, ops.full_like(history, -1))
+        return terms, (history > 0).astype(ms.float32) * self.history_weights
 
 
 class VectorEncoder(nn.Cell):
-    """history (B, L) int32 and user feature rows -> query vectors (B, d) of a two-tower model."""
+    """history (B, L) int32 and user feature rows -> query vectors (B, d) of a two-tower model.
 
-    def __init__(self, network: TwoTower) -> None:
+    With ``history_weights`` (L',) the history is (B, L'), of which the network reads the last ``read_items``,
+    and all its items are terms with weights: vectors (B, d), term ids (B, L') and weights (B, L').
+    """
+
+    def __init__(
+        self, network: TwoTower, history_weights: NDArray[np.float32] | None = None, read_items: int = 0
+    ) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
+        self.has_items = history_weights is not None
+        if history_weights is not None:
+            self.skipped = len(history_weights) - read_items
+            self.item_terms = ItemTerms(0, history_weights)
 
-    def construct(self, history: Tensor, *user_rows: Tensor) -> Tensor:
+    def construct(self, history: Tensor, *user_rows: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        if self.has_items:
+            terms, weights = self.item_terms(history)
+            return self.network.query_vectors(history[:, self.skipped :], user_rows), terms, weights
         return self.network.query_vectors(history, user_rows)
 
 
@@ -29,26 +61,27 @@ class CodeEncoder(nn.Cell):
     Term ids (B, K_u * P) int32 and their weights (B, K_u * P) float32, P probes of a token together, and
     tokens (B, K_u, d) float32, lifted, without quantization: re-ranking starts from them.
 
-    With crosses the history is (B, L'), of which the network reads the last L items; the terms of all its
-    items, -1 for padding, and their weights follow those of the tokens: (B, K_u * P + L').
+    With ``history_weights`` (L',) the history is (B, L'), of which the network reads the last ``read_items``;
+    the terms of all its items, -1 for padding, and their weights follow those of the tokens:
+    (B, K_u * P + L').
     """
 
-    def __init__(self, network: SparCode, crosses: CrossTable | None = None) -> None:
+    def __init__(
+        self, network: SparCode, history_weights: NDArray[np.float32] | None = None, read_items: int = 0
+    ) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
-        self.has_crosses = crosses is not None
-        self.before_first = network.quantizer.num_terms - 1  # item ids begin at 1
-        if crosses is not None:
-            self.skipped = crosses.history_length - crosses.encoder_length
-            self.history_weights = Tensor(crosses.history_weights()[None])  # (1, L')
+        self.has_items = history_weights is not None
+        if history_weights is not None:
+            self.skipped = len(history_weights) - read_items
+            self.item_terms = ItemTerms(network.quantizer.num_terms, history_weights)
 
     def construct(self, history: Tensor, *user_rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        read = history[:, self.skipped :] if self.has_crosses else history
+        read = history[:, self.skipped :] if self.has_items else history
         queries = self.network.query_vectors(read, user_rows)
         terms, weights, tokens = self.network.served_terms(queries)
-        if self.has_crosses:
-            items = ops.select(history > 0, history + self.before_first, ops.full_like(history, -1))
-            counts = (history > 0).astype(ms.float32) * self.history_weights
+        if self.has_items:
+            items, counts = self.item_terms(history)
             terms, weights = ops.concat((terms, items), 1), ops.concat((weights, counts), 1)
         return terms, weights, self.network.lift(tokens)
 
@@ -140,17 +173,6 @@ class PartScores(nn.Cell):
 
     def construct(self, token_parts: Tensor, item_parts: Tensor) -> Tensor:
         return self.network.token_scores(token_parts, item_parts)
-
-
-class PairScores(nn.Cell):
-    """token part (1, P_t) and the parts (C, P_i) of items chosen for it -> token scores (C,)."""
-
-    def __init__(self, network: AllToAll) -> None:
-        super().__init__(auto_prefix=False)
-        self.network = network
-
-    def construct(self, token_part: Tensor, item_parts: Tensor) -> Tensor:
-        return self.network.score(self.network.scorer.combine(token_part, item_parts))
 
 
 class QueryScores(nn.Cell):

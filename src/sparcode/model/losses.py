@@ -1,8 +1,9 @@
 """Softmax loss over the positive and a set of candidates shared by the batch.
 
 One loss serves every choice of negatives. The candidates may be uniform or popularity samples, the
-positives of the batch, a mix, or the whole catalogue; ``log_expected`` tells how often a candidate was
-expected to be drawn, and is zero for the whole catalogue, which gives the plain full softmax.
+positives of the batch, a mix, or the whole catalogue; ``log_weights`` corrects for how often a candidate was
+expected to be drawn, and masks those that are the query's own positive. For the whole catalogue this is the
+plain full softmax.
 
 Sources: logQ correction, Bengio and Senecal 2003; in-batch negatives with correction, Yi et al., RecSys
 2019; the positive itself is not corrected, because it is always present and never sampled (Khrylchenko
@@ -15,16 +16,14 @@ from dataclasses import dataclass
 
 from mindspore import Tensor, nn, ops
 
-from sparcode.model.layers import product
 from sparcode.model.matching import MatchingNetwork
 
 
 class SampledSoftmaxLoss(nn.Cell):
     """-log softmax of the positive's score among itself and the candidates.
 
-    Candidates are weighted in one product with their exponentials, and an accidental hit, which has the
-    score of the positive, is taken out of the sum again. So only three operations touch a (Q, C) array:
-    comparing ids, masking and correcting it took three times as long on CPU.
+    Computed as softplus(log sum of the candidates - positive): where the positive is far above the candidates
+    its small gradient is not lost to rounding.
 
     Args:
         temperature: scores are divided by it.
@@ -34,21 +33,13 @@ class SampledSoftmaxLoss(nn.Cell):
         super().__init__()
         self.scale = 1.0 / temperature
 
-    def construct(
-        self,
-        positive_scores: Tensor,
-        candidate_scores: Tensor,
-        log_expected: Tensor,
-        hit_weights: Tensor,
-    ) -> Tensor:
+    def construct(self, positive_scores: Tensor, candidate_scores: Tensor, log_weights: Tensor) -> Tensor:
         """Loss per query.
 
         Args:
             positive_scores: (Q,) float32.
             candidate_scores: (Q, C) float32.
-            log_expected: (C,) float32, log of the expected number of draws of each candidate.
-            hit_weights: (Q,) float32, the weights exp(-log_expected) of all candidates that are the query's
-                own positive (accidental hits), added up.
+            log_weights: (Q, C) float32, added to the scores of the candidates; -1e9 removes one.
 
         Returns:
             (Q,) float32.
@@ -56,13 +47,11 @@ class SampledSoftmaxLoss(nn.Cell):
         positive, scores = positive_scores, candidate_scores
         if self.scale != 1.0:
             positive, scores = positive * self.scale, scores * self.scale
+        scores = scores + log_weights
         # ops.amax takes four times as long on CPU as ops.max, which finds the places as well
-        largest = ops.stop_gradient(ops.maximum(ops.max(scores, 1)[0], positive))
-        exponentials = ops.exp(scores - ops.expand_dims(largest, 1))  # (Q, C)
-        weighted = product(exponentials, ops.expand_dims(ops.exp(-log_expected), 1)).squeeze(1)
-        own = ops.exp(positive - largest)
-        total = ops.relu(weighted - hit_weights * own) + own  # rounding may leave less than nothing
-        return ops.log(total) + largest - positive
+        largest = ops.stop_gradient(ops.max(scores, 1)[0])  # (Q,)
+        total = ops.exp(scores - ops.expand_dims(largest, 1)).sum(1)
+        return ops.softplus(ops.log(total) + largest - positive)
 
 
 @dataclass(frozen=True)
@@ -72,14 +61,10 @@ class LossWeights:
     Attributes:
         temperature: scores are divided by it in the softmax.
         commitment: beta, weight of the squared quantization error.
-        sparsity: weight of the mean score of a (token, candidate) pair. The softmax does not mind a constant
-            added to all scores; this term does, and drives the pairs that do not compete to zero, where
-            they need no posting.
     """
 
     temperature: float
     commitment: float
-    sparsity: float = 0.0
 
 
 class TrainingLoss(nn.Cell):
@@ -105,7 +90,6 @@ class TrainingLoss(nn.Cell):
         self.network = network
         self.softmax = SampledSoftmaxLoss(weights.temperature)
         self.commitment_weight = weights.commitment
-        self.sparsity_weight = weights.sparsity
         self.quantize = quantize
         self.every_position = every_position
         self.use_noise = use_noise
@@ -117,9 +101,10 @@ class TrainingLoss(nn.Cell):
         positives: Tensor,
         weights: Tensor,
         candidates: Tensor,
-        log_expected: Tensor,
-        hit_weights: Tensor,
+        log_weights: Tensor,
         quantized_queries: Tensor,
+        code_rows: Tensor,
+        code_counts: Tensor,
         noise: Tensor,
         *user_rows: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -131,10 +116,10 @@ class TrainingLoss(nn.Cell):
             positives: (Q,) int32 item ids.
             weights: (Q,) float32, 1 = real query, 0 = padding.
             candidates: (C,) int32 item ids, 0 = padding.
-            log_expected: (C,) float32; +1e9 removes a candidate.
-            hit_weights: (Q,) float32, see ``SampledSoftmaxLoss``.
+            log_weights: (Q, C) float32, see ``SampledSoftmaxLoss``.
             quantized_queries: (Q,) float32, 1 = trained with quantized tokens, 0 = without; unused in a phase
                 without quantization.
+            code_rows, code_counts: see ``SparCode.shared_cross``; unused in networks that share nothing.
             noise: uint8 dropout noise (layers, S, L, d), or any value without dropout.
             user_rows: one tensor per user feature, (S, ...).
 
@@ -151,15 +136,14 @@ class TrainingLoss(nn.Cell):
             queries, quantized_queries if self.quantize else None
         )
         positive_scores = self.network.aligned(part, self.network.stored_item_part(positives))
-        candidate_scores = self.network.cross(part, self.network.stored_item_part(candidates))
-        per_query = self.softmax(positive_scores, candidate_scores, log_expected, hit_weights)
+        items = self.network.stored_item_part(candidates)
+        if self.quantize and self.network.shares_codes:
+            candidate_scores = self.network.shared_cross(part, items, code_rows, code_counts)
+        else:
+            candidate_scores = self.network.cross(part, items)
+        per_query = self.softmax(positive_scores, candidate_scores, log_weights)
         count = ops.maximum(weights.sum(), ops.ones_like(weights.sum()))
         softmax_loss = (per_query * weights).sum() / count
         commitment = (error * weights).sum() / count
         total = softmax_loss + self.commitment_weight * commitment
-        if self.sparsity_weight > 0:
-            per_token = (
-                candidate_scores.mean(1) / self.network.num_tokens
-            )  # (Q,), scores are sums over tokens
-            total = total + self.sparsity_weight * (per_token * weights).sum() / count
         return total, softmax_loss, commitment, tokens, codes

@@ -6,6 +6,7 @@ codebooks with Laplace smoothing); Dhariwal et al. 2020 (restart of unused codew
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
 KMEANS_ITERATIONS = 25
+
+CHANCE = 10.0
+"""A codeword of mean use is restarted by mistake once in exp(CHANCE) stretches of such length."""
 
 
 @dataclass(frozen=True)
@@ -222,38 +226,54 @@ class ProductQuantizer(nn.Cell):
         counts, sums, fresh = ops.split(statistics, [1, self.sub_size, self.sub_size], 1)
         new_counts = self.ema_counts * self.decay + counts.reshape(-1) * (1.0 - self.decay)
         new_sums = self.ema_sums * self.decay + sums * (1.0 - self.decay)
-        books = new_sums / ops.expand_dims(self._smoothed(new_counts), 1)
+        mean = self._mean_counts(new_counts)
+        # Laplace smoothing, relative to the mean: it leaves the total of a codebook as it is
+        smoothed = (new_counts + self.epsilon * mean) / (1.0 + self.epsilon)
+        books = new_sums / ops.expand_dims(smoothed, 1)
         if self.restart_threshold > 0:
-            dead = new_counts < self.restart_threshold
+            dead = new_counts < self._least_share(mean) * mean
             dead_rows = ops.broadcast_to(ops.expand_dims(dead, 1), books.shape)
             books = ops.select(dead_rows, fresh, books)
-            new_counts = ops.select(dead, ops.ones_like(new_counts), new_counts)
-            new_sums = ops.select(dead_rows, fresh, new_sums)
+            new_counts = ops.select(dead, mean, new_counts)
+            new_sums = ops.select(dead_rows, fresh * ops.expand_dims(mean, 1), new_sums)
         counted = ops.assign(self.ema_counts, new_counts)
         summed = ops.depend(ops.assign(self.ema_sums, new_sums), counted)
         moved = ops.depend(ops.assign(self.codebooks, books), summed)
         return ops.depend(new_counts, moved)
 
-    def _smoothed(self, counts: Tensor) -> Tensor:
-        """Laplace-smoothed counts (S * M * N,), with the total of each codebook unchanged."""
+    def _mean_counts(self, counts: Tensor) -> Tensor:
+        """The mean count of each codeword's codebook, (S * M * N,); never zero."""
         by_book = counts.reshape(self.books, self.codebook_size)
-        total = by_book.sum(-1, keepdims=True)
-        smoothed = (by_book + self.epsilon) / (total + self.codebook_size * self.epsilon) * total
-        return smoothed.reshape(-1)
+        mean = ops.broadcast_to(by_book.mean(-1, keep_dims=True), by_book.shape).reshape(-1)
+        return ops.maximum(mean, ops.full_like(mean, 1e-12))
+
+    def _least_share(self, mean: Tensor) -> Tensor:
+        """Share of the mean count below which a codeword is dead.
+
+        ``restart_threshold``, or less where codewords see a token only now and then: one of mean use, mean
+        tokens a step, is without any for t steps with probability exp(-mean * t), and keeps decay ** t of
+        its count. Only a stretch that chance does not explain is evidence.
+        """
+        by_chance = ops.exp(math.log(self.decay) * CHANCE / mean)
+        return ops.minimum(by_chance, ops.full_like(mean, self.restart_threshold))
 
     def codebook_array(self) -> NDArray[np.float32]:
         """A copy of the codebooks, (S, M, N, D/M)."""
         flat = self.codebooks.asnumpy().copy()
         return flat.reshape(self.num_slots, self.num_codebooks, self.codebook_size, self.sub_size)
 
-    def fit(self, tokens: NDArray[np.float32], seed: int) -> None:
+    def fit(self, tokens: NDArray[np.float32], seed: int, queries_per_step: int | None = None) -> None:
         """Set the codebooks by k-means on real tokens (Q, K_u, D): data-dependent initialisation.
 
-        The EMA state starts at the cluster sums and sizes, scaled to a mean count of one per codeword.
+        The EMA state starts at the cluster sums and sizes, scaled to what a step of so many queries counts on
+        average; None = one for each codeword.
         """
         rows = np.asarray(tokens, np.float32).reshape(-1, self.row_size)
         books, counts = kmeans_codebooks(rows, self.books, self.codebook_size, seed)
-        scaled = counts / max(float(counts.mean()), 1e-12)
+        mean = 1.0
+        if queries_per_step is not None:
+            mean = queries_per_step * self.num_tokens / self.num_slots / self.codebook_size
+        scaled = counts * (mean / max(float(counts.mean()), 1e-12))
         flat = books.reshape(self.rows, self.sub_size)
         self.codebooks.set_data(Tensor(flat))
         self.ema_counts.set_data(Tensor(scaled.reshape(-1).astype(np.float32)))

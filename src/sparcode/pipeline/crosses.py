@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from sparcode.config.schema import Config
-from sparcode.crosses import CrossTable, FollowingOptions, following_weights, ridge_weights
+from sparcode.crosses import (
+    CrossTable,
+    FollowingOptions,
+    RidgeOptions,
+    following_weights,
+    ridge_weights,
+)
 from sparcode.data.dataset import Dataset
 from sparcode.errors import ConfigError
-from sparcode.evaluation.ann import top_k_of_scores
-from sparcode.evaluation.metrics import ranking_metrics
-from sparcode.evaluation.queries import QuerySet
+from sparcode.evaluation.cross_weight import choose_cross_weight
 from sparcode.evaluation.rankers import SCORE_BATCH, CrossRanker
+from sparcode.files import write_json
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.matching import MatchingNetwork
 from sparcode.pipeline.queries import validation_queries
@@ -29,15 +31,12 @@ from sparcode.training.world import World
 CHOICE_FILE = "crosses.json"
 """File of a run directory that says which weight was chosen, for what, and what it gained."""
 
-_HALF_OCTAVES = range(-8, 13)
-"""Weights that are tried: 0 and 2 ** (n / 2) times the ratio of the spreads of the two scores."""
-
 _LOG = logging.getLogger(__name__)
 
 
 def fit_crosses(config: Config, dataset: Dataset) -> CrossTable:
     """The table that the crosses section asks for, with weight 1 where it does not name one."""
-    section, train = config.crosses, dataset.train
+    section, train, num_items = config.crosses, dataset.train, dataset.num_items
     if section.kind == "following" and not dataset.ordered:
         raise ConfigError(
             f"crosses of following items need an order, data set {dataset.name} has none",
@@ -47,15 +46,17 @@ def fit_crosses(config: Config, dataset: Dataset) -> CrossTable:
         )
     rows: csr_matrix
     if section.kind == "ridge":
-        rows = ridge_weights(train.indptr, train.items, dataset.num_items, section.ridge, section.known_items)
+        ridge = RidgeOptions(
+            section.ridge, section.neighbours, section.user_power, section.item_power, section.known_items
+        )
+        rows = ridge_weights(train.indptr, train.items, num_items, ridge)
     else:
         names = FollowingOptions.__dataclass_fields__
         options = FollowingOptions(**{name: getattr(section, name) for name in names})
-        rows = following_weights(train.indptr, train.items, dataset.num_items, options)
+        rows = following_weights(train.indptr, train.items, num_items, options)
     length = section.max_history or config.data.max_history
     return CrossTable(
         rows,
-        section.kind == "ridge",
         length,
         config.data.max_history,
         section.age_decay,
@@ -106,10 +107,7 @@ def run_crosses(model: TrainedModel, run_dir: Path, world: World) -> CrossTable 
     if choice is None or missing:
         choice = _choose(model, crosses, world)
         if world.first:
-            document = json.dumps({"chosen_for": chosen_for, **choice}, indent=2)
-            partial = run_dir / f"{CHOICE_FILE}.part"
-            partial.write_text(document + "\n", encoding="utf-8")
-            partial.replace(run_dir / CHOICE_FILE)
+            write_json(run_dir / CHOICE_FILE, {"chosen_for": chosen_for, **choice})
     return replace(crosses, weight=choice["weight"])
 
 
@@ -124,63 +122,20 @@ def _recorded(path: Path, chosen_for: dict[str, Any]) -> dict[str, Any] | None:
 
 def _choose(model: TrainedModel, crosses: CrossTable, world: World) -> dict[str, Any]:
     every = validation_queries(model.config, model.dataset, crosses.history_length)
-    queries = every.part(world.share(len(every)))
     metric = model.config.train.monitor
-    k = int(metric.split("@")[1])
     scorer = ExhaustiveScorer(model.network, model.dataset.num_items, SCORE_BATCH)
-
-    def both(rows: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        history = queries.history[rows]
-        own_part = history[:, -crosses.encoder_length :]
-        return scorer.scores(own_part, [part[rows] for part in queries.user_rows]), crosses.scores(history)
-
-    weights = _candidates(both, len(queries), world)
-    found: list[list[NDArray[np.int64]]] = [[] for _ in weights]
-    for start in range(0, len(queries), SCORE_BATCH):
-        rows = slice(start, start + SCORE_BATCH)
-        own, added = both(rows)
-        for weight, ids in zip(weights, found, strict=True):
-            ids.append(_best(own + np.float32(weight) * added, queries, rows, k))
-    values = [_value(ids, queries, metric, world) for ids in found]
-    best = int(np.argmax(values))
+    queries = every.part(world.share(len(every)))
+    choice = choose_cross_weight(scorer.scores, crosses, queries, [metric], world)
     _LOG.info(
         "crosses: weight %.4g chosen on %d validation users, %s %.4f instead of %.4f",
-        weights[best],
-        len(every),
+        choice.weight,
+        choice.num_queries,
         metric,
-        values[best],
-        values[0],
+        choice.metrics[metric],
+        choice.values[0][metric],
     )
-    tried = [{"weight": weight, metric: value} for weight, value in zip(weights, values, strict=True)]
-    return {"weight": weights[best], "tried": tried}
-
-
-def _candidates(
-    both: Callable[[slice], tuple[NDArray[np.float32], NDArray[np.float32]]], count: int, world: World
-) -> list[float]:
-    """The weights to try: the same on every worker, from the spreads of the first scores of the first one."""
-    ratios = np.zeros(0)
-    if count:
-        own, added = both(slice(0, SCORE_BATCH))
-        ratios = np.array([own[:, 1:].std() / max(added[:, 1:].std(), 1e-12)], np.float64)
-    ratio = float(world.gather(ratios)[0])
-    return [0.0, *(ratio * 2.0 ** (step / 2) for step in _HALF_OCTAVES)]
-
-
-def _value(found: list[NDArray[np.int64]], queries: QuerySet, metric: str, world: World) -> float:
-    """A metric of the rankings of all workers."""
-    values = {metric: 0.0}
-    if len(queries):
-        k = int(metric.split("@")[1])
-        ids = np.concatenate(found)
-        values = {metric: ranking_metrics(ids, queries.target_indptr, queries.target_items, [k])[metric]}
-    return world.mean(values, len(queries))[metric]
-
-
-def _best(scores: NDArray[np.float32], queries: QuerySet, rows: slice, k: int) -> NDArray[np.int64]:
-    for row, seen in zip(scores, queries.seen[rows], strict=True):
-        row[seen] = -np.inf
-    return top_k_of_scores(scores, k).item_ids
+    tried = [{"weight": weight, **value} for weight, value in zip(choice.weights, choice.values, strict=True)]
+    return {"weight": choice.weight, "tried": tried}
 
 
 def cross_baseline(crosses: CrossTable | None) -> CrossRanker:

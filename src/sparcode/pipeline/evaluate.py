@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 from sparcode.config.arguments import EvalArguments
 from sparcode.data.leaks import find_leaks
+from sparcode.errors import ConfigError
 from sparcode.evaluation import report as reports
+from sparcode.evaluation.queries import QuerySet
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
 from sparcode.evaluation.reranking import RerankingRanker
+from sparcode.files import check_writable, write_json
 from sparcode.pipeline.crosses import cross_summary
-from sparcode.pipeline.index import index_parts, index_summary
+from sparcode.pipeline.index import PARTS, index_summary
 from sparcode.pipeline.queries import queries_of, query_length
-from sparcode.pipeline.runs import make_ranker, open_run
+from sparcode.pipeline.runs import Run, make_ranker, open_run
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,21 +26,16 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
 
     Several workers build the index and rank together; the first one alone measures the rest and writes.
     """
-    with index_parts(arguments.run_dir) as parts:
-        return _evaluate_run(arguments, parts)
-
-
-def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
     config = arguments.config
     if arguments.json_path is not None:
-        reports.check_json_path(arguments.json_path)
+        check_writable(arguments.json_path)
     run = open_run(config, arguments.run_dir)
-    queries = queries_of(config, run.dataset, arguments.split, query_length(config, run.crosses))
+    queries = _queries_with_targets(run, arguments.split)
     leaks = find_leaks(run.dataset, arguments.split)
     if leaks.text():
         _LOG.warning("data set %s leaks: %s", run.dataset.name, leaks.text())
     ks, seen = config.eval.ks, config.eval.exclude_seen
-    ranker, built = make_ranker(run, arguments.retriever, parts)
+    ranker, built = make_ranker(run, arguments.retriever, arguments.run_dir / PARTS)
     _LOG.info("ranking %d queries by %s", len(queries), arguments.retriever)
     baseline = arguments.retriever if arguments.retriever in ("popularity", "crosses") else None
     report: dict[str, Any] = {
@@ -56,6 +53,7 @@ def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
         "leaks": {"in_history": leaks.in_history, "in_features": leaks.in_features},
         "metrics": reports.relevance(ranker, queries, ks, seen, run.world),
         "fidelity": {},
+        "size_bytes": getattr(ranker, "size_bytes", None),
         "index": {},
         "latency_ms": {},
     }
@@ -65,18 +63,35 @@ def _evaluate_run(arguments: EvalArguments, parts: Path) -> dict[str, Any]:
     first = ranker.first if isinstance(ranker, RerankingRanker) else ranker
     if built is not None and isinstance(first, IndexRanker):
         report["index"] = index_summary(built)
-        report["index"]["redirected_terms"] = first.redirected_share(queries)
         if config.eval.fidelity_queries:
             quantize = not config.eval.rerank
             exact = ExhaustiveRanker(run.network, run.dataset.num_items, quantize, run.crosses)
             sample = queries.take(config.eval.fidelity_queries)
             report["fidelity"] = reports.fidelity(
-                ranker, exact, sample, max(ks), seen, config.model.signed_scores
+                ranker, exact, sample, max(ks), seen, run.network.score.signed
             )
     if config.eval.latency_queries:
         sample = queries.take(config.eval.latency_queries)
         report["latency_ms"] = reports.latency(ranker, sample, max(ks), seen, config.eval.threads)
     if arguments.json_path is not None:
-        reports.write_json(arguments.json_path, report)
+        write_json(arguments.json_path, report)
     run.world.leave()
     return report
+
+
+def _queries_with_targets(run: Run, split: str) -> QuerySet:
+    """Queries of a split.
+
+    Raises:
+        ConfigError: no user has a target in it.
+    """
+    config = run.config
+    queries = queries_of(config, run.dataset, split, query_length(config, run.crosses))
+    if not len(queries):
+        raise ConfigError(
+            f"no user of data set {run.dataset.name} has a target in the {split} split",
+            where="data.protocol",
+            expected="a protocol or ratio that leaves targets",
+            received=f"{config.data.protocol}, ratios {config.data.valid_ratio} and {config.data.test_ratio}",
+        )
+    return queries

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sparcode.config.arguments import ExportArguments
-from sparcode.model.sparcode import SparCode
-from sparcode.pipeline.index import index_parts
+from sparcode.model.matchers.sparcode import SparCode
+from sparcode.pipeline.index import PARTS, cross_index
 from sparcode.pipeline.runs import build_run_index, open_run
+from sparcode.serving.export.exporter import BundleReport, ExportRequest, export_bundle
 
 
-def export_run(arguments: ExportArguments) -> Any:
+def export_run(arguments: ExportArguments) -> BundleReport | None:
     """Export a run as a deployment bundle, verified by reloading it.
 
     Returns:
         What was verified; None in workers other than the first, which help to build the index and write
         nothing.
     """
-    from sparcode.serving.exporter import ExportRequest, export_bundle
-
     run = open_run(arguments.config, arguments.run_dir)
     network = run.network
     has_codes = isinstance(network, SparCode)
     codebooks = network.term_codebooks() if has_codes else None
-    with index_parts(arguments.run_dir) as parts:
-        index = build_run_index(run, parts).index if has_codes else None
-        request = ExportRequest(
-            network, run.dataset, run.config, index, codebooks, arguments.output, run.crosses
-        )
-        verified = export_bundle(request) if run.world.first else None
-        run.world.leave()
-        return verified
+    index = None if has_codes else cross_index(run.config, run.crosses)
+    if has_codes:
+        index = build_run_index(run, arguments.run_dir / PARTS).index
+    request = ExportRequest(network, run.dataset, run.config, index, codebooks, arguments.output, run.crosses)
+    verified = export_bundle(request) if run.world.first else None
+    run.world.leave()
+    return verified

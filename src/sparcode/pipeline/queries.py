@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sparcode.config.schema import Config
 from sparcode.crosses import CrossTable
 from sparcode.data.batching import BatchOptions
@@ -16,6 +19,11 @@ def user_feature_names(config: Config, dataset: Dataset) -> tuple[str, ...]:
     """User features that the encoder reads, in input order."""
     specs = dataset.user_features if config.data.use_user_features else ()
     return tuple(spec.name for spec in specs)
+
+
+def user_arrays(config: Config, dataset: Dataset) -> list[NDArray]:
+    """Arrays (U, ...) of the user features that the encoder reads, in input order."""
+    return [np.asarray(dataset.user_arrays[name]) for name in user_feature_names(config, dataset)]
 
 
 def batch_options(config: Config) -> BatchOptions:

@@ -15,23 +15,24 @@ from sparcode.config.schema import Config
 from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset, prepare_dataset
 from sparcode.errors import CheckpointError, ConfigError
-from sparcode.evaluation.ann import ExactSearch, HnswSearch, IvfSearch
+from sparcode.evaluation.ann import HnswSearch, IvfSearch
 from sparcode.evaluation.rankers import (
     ExhaustiveRanker,
     IndexRanker,
     PopularityRanker,
     Ranker,
     VectorRanker,
-    item_vectors,
 )
 from sparcode.evaluation.reranking import RerankingRanker, TokenCandidates, VectorCandidates
 from sparcode.index import BuildResult
+from sparcode.index.search.dense import DenseIndex
 from sparcode.model.factory import DataShape, build_network
+from sparcode.model.item_vectors import item_vectors
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
 from sparcode.pipeline.crosses import TrainedModel, cross_baseline, run_crosses
 from sparcode.pipeline.index import build_network_index
-from sparcode.training.checkpoint import load_into, read_checkpoint
+from sparcode.training.checkpoint import load_into, read_checkpoint, stored_config
 from sparcode.training.world import World
 
 _LOG = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ def open_run(config: Config, run_dir: Path) -> Run:
     world = runtime.configure(config.device, config.seed)
     path = run_dir / "checkpoints" / "best.ckpt"
     parameters, meta = read_checkpoint(path)
-    stored = Config.model_validate(meta.config, strict=False)
+    stored = stored_config(path, meta)
     differing = [key for key in config_differences(stored, config) if key.startswith("model.")]
     if differing:
         raise CheckpointError(
@@ -165,9 +166,9 @@ def make_ranker(run: Run, retriever: str, parts: Path) -> tuple[Ranker, BuildRes
         scorer = TokenCandidates(network, num_items, section.rerank)
         return RerankingRanker(index, scorer, section.rerank), built
     if run.config.model.name == "two_tower":
-        kinds = {"exact": ExactSearch, "hnsw": HnswSearch, "ivf": IvfSearch}
-        vectors = item_vectors(network, num_items)
-        search = VectorRanker(network, kinds[retriever](vectors), retriever, section.batch_size)
+        kinds = {"exact": DenseIndex, "hnsw": HnswSearch, "ivf": IvfSearch}
+        vectors = item_vectors(network)
+        search = VectorRanker(network, kinds[retriever](vectors), retriever, section.batch_size, run.crosses)
         if not section.rerank:
             return search, None
         return RerankingRanker(search, VectorCandidates(vectors), section.rerank), None

@@ -7,36 +7,35 @@ import logging
 # sets MindSpore's environment variables: before anything that imports MindSpore
 from sparcode.training import runtime  # isort: skip
 
+from dataclasses import replace
+
 import numpy as np
-from numpy.typing import NDArray
 
 from sparcode.config.arguments import TrainArguments
 from sparcode.config.loader import config_differences, dump_config
+from sparcode.config.run import RUN_CONFIG_NAME
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchSource, make_batches
 from sparcode.data.dataset import Dataset
 from sparcode.data.samplers import CandidateSampler
 from sparcode.errors import CheckpointError, ConfigError, OutputError
-from sparcode.evaluation.queries import encode_queries
-from sparcode.evaluation.rankers import ExhaustiveRanker
-from sparcode.evaluation.report import relevance
+from sparcode.evaluation.validation import ValidationOptions, Validator
+from sparcode.files import write_text
 from sparcode.model.factory import build_network
 from sparcode.model.inference import TokenEncoder
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
-from sparcode.pipeline.crosses import TrainedModel, run_crosses
-from sparcode.pipeline.queries import batch_options, user_feature_names, validation_queries
+from sparcode.pipeline.crosses import TrainedModel, fit_crosses, run_crosses
+from sparcode.pipeline.queries import batch_options, query_length, user_arrays, validation_queries
 from sparcode.pipeline.runs import data_shape, load_data_together, load_trained
 from sparcode.training.callbacks import prepare_run_directory
-from sparcode.training.checkpoint import read_checkpoint
+from sparcode.training.checkpoint import read_checkpoint, stored_config
+from sparcode.training.encoding import sample_tokens
 from sparcode.training.loop import Trainer, TrainerParts
 from sparcode.training.step import StepInputs
 from sparcode.training.world import World
 
 _LOG = logging.getLogger(__name__)
-
-KMEANS_QUERIES = 20_000
-"""Queries on whose tokens the codebooks are fitted."""
 
 PLACES = ("data.path", "data.dataset_dir")
 """Keys that say where the data lies; a run may be resumed after it has moved."""
@@ -50,6 +49,8 @@ def train_run(arguments: TrainArguments) -> None:
         _check_run_directory(arguments)
     dataset = load_data_together(config, world)
     network = build_network(config.model, data_shape(config, dataset))
+    if isinstance(network, SparCode):
+        network.quantizer.probes = config.index.probes  # of validation: training has the nearest code alone
     _LOG.info(
         "%s on %s: %d users, %d items, %d training interactions, %d weights",
         config.model.name,
@@ -60,17 +61,18 @@ def train_run(arguments: TrainArguments) -> None:
         sum(int(np.prod(parameter.shape)) for parameter in network.trainable_params()),
     )
     batches = make_batches(dataset, batch_options(config))
+    arrays = user_arrays(config, dataset)
     parts = TrainerParts(
         network,
         batches,
         step_inputs(config, dataset, network, batches),
-        _Validator(config, dataset, network, world),
-        lambda: sample_tokens(config, dataset, network, batches, world),
+        make_validator(config, dataset, network, world),
+        lambda: sample_tokens(TokenEncoder(network), batches, arrays, config.train.batch_size, world),
         dataset.fingerprint,
         world,
     )
     if world.first and not arguments.resume:
-        (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        write_text(run_dir / RUN_CONFIG_NAME, dump_config(config))
     state = Trainer(config, parts, run_dir).fit(arguments.resume)
     if config.crosses.kind != "none":
         best = run_dir / "checkpoints" / "best.ckpt"
@@ -107,7 +109,7 @@ def _check_run_directory(arguments: TrainArguments) -> None:
     _, meta = read_checkpoint(last)
     differing = [
         key
-        for key in config_differences(Config.model_validate(meta.config, strict=False), arguments.config)
+        for key in config_differences(stored_config(last, meta), arguments.config)
         if key.startswith(("seed", "model.", "train.", "data.")) and key not in PLACES
     ]
     if differing:
@@ -133,55 +135,32 @@ def step_inputs(
         noise,
         network.quantizer.rows if has_codes else 0,
         network.num_tokens // network.quantizer.num_slots if has_codes else 1,
-        [np.asarray(dataset.user_arrays[name]) for name in user_feature_names(config, dataset)],
+        user_arrays(config, dataset),
         config.train.quantized_share,
     )
 
 
-class _Validator:
-    """Full ranking of the validation split by the network, in the phase the training is in.
+def make_validator(config: Config, dataset: Dataset, network: MatchingNetwork, world: World) -> Validator:
+    """What measures the network on the sample of validation users, with the crosses that it is served with.
 
-    The users are divided among the workers.
+    Raises:
+        ConfigError: no user has a validation target.
     """
-
-    def __init__(self, config: Config, dataset: Dataset, network: MatchingNetwork, world: World) -> None:
-        self._config, self._dataset, self._network, self._world = config, dataset, network, world
-        self._queries = validation_queries(config, dataset, config.data.max_history)
-        if not len(self._queries):
-            raise ConfigError(
-                "no user has a validation target",
-                where="data.protocol",
-                remedy="choose a protocol or ratio that leaves validation targets",
-            )
-        monitored = int(config.train.monitor.split("@")[1])
-        self._ks = sorted({*config.eval.ks, monitored})
-        self._rankers: dict[bool, ExhaustiveRanker] = {}
-
-    def __call__(self, quantized: bool) -> dict[str, float]:
-        if quantized not in self._rankers:
-            self._rankers[quantized] = ExhaustiveRanker(self._network, self._dataset.num_items, quantized)
-        ranker = self._rankers[quantized]
-        ranker.refresh()
-        return relevance(ranker, self._queries, self._ks, True, self._world)
-
-
-def sample_tokens(
-    config: Config, dataset: Dataset, network: MatchingNetwork, batches: BatchSource, world: World
-) -> NDArray[np.float32]:
-    """Tokens (Q, K_u, D) of histories from the first training batches, divided among the workers."""
-    names = user_feature_names(config, dataset)
-    histories: list[NDArray[np.int32]] = []
-    users: list[NDArray[np.int64]] = []
-    wanted = KMEANS_QUERIES
-    for batch in batches.epoch(0):
-        real = np.unique(batch.query_index[batch.weights > 0] // batch.history.shape[1])
-        histories.append(batch.history[real])
-        users.append(batch.users[real])
-        wanted -= len(real)
-        if wanted <= 0:
-            break
-    own = world.share(sum(map(len, users)))
-    history, user = np.concatenate(histories)[own], np.concatenate(users)[own]
-    rows = [np.asarray(dataset.user_arrays[name][user]) for name in names]
-    (tokens,) = encode_queries(TokenEncoder(network), history, rows, config.train.batch_size)
-    return world.gather(tokens)
+    crosses = None if config.crosses.kind == "none" else replace(fit_crosses(config, dataset), weight=1.0)
+    queries = validation_queries(config, dataset, query_length(config, crosses))
+    if not len(queries):
+        raise ConfigError(
+            "no user has a validation target",
+            where="data.protocol",
+            remedy="choose a protocol or ratio that leaves validation targets",
+        )
+    _LOG.info(
+        "validation: %d users, %s, probes %d, crosses %s",
+        len(queries),
+        config.train.monitor,
+        config.index.probes if isinstance(network, SparCode) else 0,
+        config.crosses.kind,
+    )
+    weights = [config.crosses.weight] if config.crosses.weight else None
+    options = ValidationOptions(config.train.monitor, config.eval.ks, weights)
+    return Validator(network, queries, options, crosses, world)

@@ -1,6 +1,6 @@
 """Serving: the deployment bundle, and recommendations from it without the training code.
 
-``sparcode.serving.exporter`` writes bundles and needs the model; it is not imported here.
+``sparcode.serving.export.exporter`` writes bundles and needs the model; it is not imported here.
 """
 
 from sparcode.serving.bundle import Bundle, open_bundle

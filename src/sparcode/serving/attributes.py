@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from sparcode.index import ItemAttributes
-from sparcode.index.filters import Category, Number
-from sparcode.index.filters.columns import Column, coded_rows
+from sparcode.index.filters import coded, number
 from sparcode.serving.bundle import Bundle
 from sparcode.types import FeatureSpec
 
@@ -35,19 +35,16 @@ def attributes_of_features(
     Returns:
         None if no feature can be filtered by.
     """
-    columns: dict[str, Column] = {}
+    columns: dict[str, pa.Array] = {}
     for spec in specs:
         if spec.kind == "dense":
             continue
         values, rows = list(vocabularies[spec.name])[1:], arrays[spec.name]
-        if spec.kind == "multi":
-            columns[spec.name] = coded_rows(values, rows)
-            continue
-        numbers = _numbers(values)
+        numbers = None if spec.kind == "multi" else _numbers(values)
         if numbers is None:
-            columns[spec.name] = Category(tuple(values), np.asarray(rows, dtype=np.int32) - np.int32(1))
+            columns[spec.name] = coded(values, rows)
         else:
-            columns[spec.name] = Number(np.array([np.nan, *numbers])[rows])
+            columns[spec.name] = number(np.array([np.nan, *numbers])[rows[1:]])
     return ItemAttributes(columns) if columns else None
 
 
@@ -66,8 +63,8 @@ def changed_attributes(old: Bundle, arrays: Sequence[NDArray[Any]], num_items: i
     specs = old.manifest.item_features
     rows = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
     read = attributes_of_features(specs, rows, old.vocabularies.get("item", {}))
-    kept = {name: old.attributes.column(name).padded(num_items + 1) for name in old.attributes.names}
-    return ItemAttributes(kept if read is None else kept | {name: read.column(name) for name in read.names})
+    kept = old.attributes.padded(num_items)
+    return kept if read is None else ItemAttributes(kept.columns | read.columns)
 
 
 def _numbers(values: Sequence[str]) -> list[float] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import BundleError, IndexFormatError
+from sparcode.files import file_sha256
 from sparcode.index import InvertedIndex, ItemAttributes, LiveIndex
 from sparcode.serving.manifest import (
     ATTRIBUTES_DIRECTORY,
@@ -52,7 +52,7 @@ class Bundle:
         popularity_counts: (I,) int64 those numbers.
         item_arrays: rows of each item feature, (I + 1,) or (I + 1, width); row 0 = padding.
         removed: (n,) int32 internal ids, ascending, of items that are no results any more.
-        index: inverted index as it lies in the directory; None for two_tower.
+        index: inverted index as it lies in the directory; that of the crosses alone, or None, for two_tower.
         live: the same index without the removed items, and with what was changed since; None for two_tower.
         codebooks: (S, M, N, d) float32, see ``index.codes.tokens_of_terms``; None for two_tower.
         item_vectors: (I + 1, d) float32; None for sparcode.
@@ -87,7 +87,7 @@ def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
     """
     directory = Path(path)
     manifest = read_manifest(directory)
-    if manifest.model == "sparcode":
+    if manifest.has_index:
         _check_index_owner(directory / INDEX_DIRECTORY / MANIFEST_NAME, manifest)
     _check_files(directory, manifest, verify)
     items = manifest.num_items
@@ -101,7 +101,7 @@ def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
         popularity_counts=_read_array(directory / POPULARITY_COUNTS_FILE, np.int64, (items,)),
         item_arrays=_read_item_arrays(directory, manifest),
         removed=_read_removed(directory, manifest),
-        index=_read_index(directory / INDEX_DIRECTORY, manifest, verify) if is_sparcode else None,
+        index=_read_index(directory / INDEX_DIRECTORY, manifest, verify) if manifest.has_index else None,
         codebooks=_read_codebooks(directory / CODEBOOKS_FILE, manifest) if is_sparcode else None,
         item_vectors=None
         if is_sparcode
@@ -126,16 +126,12 @@ def _with_live_index(bundle: Bundle) -> Bundle:
 
 
 def file_entry(path: Path) -> FileEntry:
-    """Size and SHA-256 of a file, read in blocks of 1 MiB.
+    """Size and SHA-256 of a file.
 
     Raises:
         OSError: as the operating system reports it.
     """
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
-    return FileEntry(path.stat().st_size, digest.hexdigest())
+    return FileEntry(path.stat().st_size, file_sha256(path))
 
 
 def _check_files(directory: Path, manifest: Manifest, verify: bool) -> None:

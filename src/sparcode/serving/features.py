@@ -79,9 +79,15 @@ class CategoricalReader:
 
     @property
     def missing(self) -> FeatureValue:
+        """What a query without the feature has."""
         return FeatureValue(np.asarray(0, np.int32), False)
 
     def read(self, value: object, where: str) -> FeatureValue:
+        """The value as the encoder takes it.
+
+        Raises:
+            DataError: of another type, naming ``where``.
+        """
         text = "" if value is None else external_id(value, where)
         if text == "":
             return self.missing
@@ -97,9 +103,15 @@ class MultiReader:
 
     @property
     def missing(self) -> FeatureValue:
+        """What a query without the feature has."""
         return FeatureValue(np.zeros(self._width, np.int32), False)
 
     def read(self, value: object, where: str) -> FeatureValue:
+        """The value as the encoder takes it.
+
+        Raises:
+            DataError: of another type, naming ``where``.
+        """
         if value is None:
             return self.missing
         if not isinstance(value, list | tuple):
@@ -123,9 +135,15 @@ class DenseReader:
 
     @property
     def missing(self) -> FeatureValue:
+        """What a query without the feature has."""
         return FeatureValue(np.zeros(self._size, np.float32), False)
 
     def read(self, value: object, where: str) -> FeatureValue:
+        """The value as the encoder takes it.
+
+        Raises:
+            DataError: of another type, naming ``where``.
+        """
         if value is None:
             return self.missing
         if not isinstance(value, list | tuple | np.ndarray) or len(value) != self._size:

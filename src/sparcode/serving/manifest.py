@@ -5,7 +5,6 @@ Byte-level description: docs/bundle_format.md.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sparcode.errors import BundleError
+from sparcode.files import text_sha256, write_json
 from sparcode.types import FeatureSpec
 
 FORMAT_NAME = "sparcode-bundle"
@@ -89,7 +89,7 @@ class Manifest:
         query_kind: ``history``, or ``features`` when the encoder was trained without histories.
         exclude_seen: whether recommendations leave out the history unless asked otherwise.
         codes: K_u, token width d, S, M, N, ``num_terms`` and, of these, ``num_item_terms``, see
-            docs/bundle_format.md; empty for two_tower.
+            docs/bundle_format.md; the last two alone for two_tower with crosses, empty without.
         vector_size: width d of query and item vectors; 0 for sparcode.
         fallback: what answers a query of which nothing is known.
         user_features: inputs of the encoder after the history, in order.
@@ -129,13 +129,16 @@ class Manifest:
         """The largest item id that the graphs take; items above it were added to the bundle later."""
         return self.num_items if self.trained_items is None else self.trained_items
 
+    @property
+    def has_index(self) -> bool:
+        """Whether there are posting lists: of codes and crosses, or of crosses beside item vectors."""
+        return bool(self.codes)
+
     def required_files(self) -> list[str]:
         """Paths that a bundle of this model cannot do without; of the index, its manifest."""
-        own = (
-            [f"{INDEX_DIRECTORY}/manifest.json", CODEBOOKS_FILE]
-            if self.model == "sparcode"
-            else [ITEM_VECTORS_FILE]
-        )
+        own = [CODEBOOKS_FILE if self.model == "sparcode" else ITEM_VECTORS_FILE]
+        if self.has_index:
+            own.append(f"{INDEX_DIRECTORY}/manifest.json")
         features = [item_feature_file(number) for number in range(len(self.item_features))]
         common = [ITEMS_FILE, FEATURES_FILE, POPULARITY_FILE, POPULARITY_COUNTS_FILE, CONFIG_FILE]
         return [self.encoder.file, self.scorer.file, *own, *common, *features]
@@ -145,12 +148,11 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Write ``manifest.json``.
 
     Raises:
-        OSError: as the operating system reports it.
+        OutputError: it cannot be written.
     """
     content = {"format": FORMAT_NAME, "version": FORMAT_VERSION, **asdict(manifest)}
     document = {**content, "checksum": _checksum(content)}
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    (directory / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
+    write_json(directory / MANIFEST_NAME, document)
 
 
 def is_bundle(directory: Path) -> bool:
@@ -215,7 +217,7 @@ def _read_document(path: Path) -> dict[str, Any]:
 def _checksum(content: Mapping[str, Any]) -> str:
     """SHA-256 of the manifest without its checksum, as compact JSON with sorted keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text_sha256(text)
 
 
 def _parse(content: dict[str, Any]) -> Manifest:

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from tqdm import tqdm
-
-from sparcode.errors import DataError, OutputError, UsageError
+from sparcode.errors import DataError, UsageError
+from sparcode.files import replacing_file
 from sparcode.index.filters import Predicate
+from sparcode.progress import Progress
 from sparcode.serving.features import external_id
 from sparcode.serving.queries import Query, UnknownCounts
 from sparcode.serving.retriever import BATCH_SIZE, Recommendation, Retriever
-
-_SECONDS_BETWEEN_LINES = 10.0
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,19 +82,8 @@ def recommend_file(
     report = OfflineReport()
     if output_path.exists() and input_path.exists() and output_path.samefile(input_path):
         raise UsageError("output is the input", where=output_path)
-    partial = output_path.with_name(f".{output_path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as stream:
-            _answer_all(retriever, input_path, stream, options, report)
-        os.replace(partial, output_path)
-    except OSError as error:
-        raise OutputError(
-            f"recommendations cannot be written ({error.strerror or error})",
-            where=output_path,
-            remedy="free space or choose another output",
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing_file(output_path) as stream:
+        _answer_all(retriever, input_path, stream, options, report)
     report.unknown.warn(input_path)
     report.seconds = time.perf_counter() - started
     return report
@@ -111,18 +93,17 @@ def _answer_all(
     retriever: Retriever, path: Path, stream: TextIO, options: OfflineOptions, report: OfflineReport
 ) -> None:
     predicate = retriever.read_predicate(options.where)
-    progress = _Progress(_input_size(path))
-    for batch in _batches(_read_lines(retriever, path, predicate), options.batch_size):
-        answers = retriever.answer(
-            [line.query for line in batch], options.k, options.exclude_seen, options.rerank
-        )
-        for line, answer in zip(batch, answers, strict=True):
-            stream.write(json.dumps(_answer_document(line.query_id, answer), ensure_ascii=False) + "\n")
-            report.num_fallbacks += answer.fallback is not None
-            report.unknown += answer.unknown
-        report.num_queries += len(batch)
-        progress.update(batch[-1].end, report.num_queries)
-    progress.close()
+    with Progress("recommend", "bytes", _input_size(path)) as progress:
+        for batch in _batches(_read_lines(retriever, path, predicate), options.batch_size):
+            answers = retriever.answer(
+                [line.query for line in batch], options.k, options.exclude_seen, options.rerank
+            )
+            for line, answer in zip(batch, answers, strict=True):
+                stream.write(json.dumps(_answer_document(line.query_id, answer), ensure_ascii=False) + "\n")
+                report.num_fallbacks += answer.fallback is not None
+                report.unknown += answer.unknown
+            report.num_queries += len(batch)
+            progress.update(batch[-1].end, note=f"{report.num_queries:,} queries")
     if not report.num_queries:
         raise DataError("file holds no query", where=path, expected='{"history": [...]} on each line')
 
@@ -179,24 +160,3 @@ def _parse_line(
     identity = document.get("query_id")
     query_id = str(number) if identity is None else external_id(identity, f"{where}: query_id")
     return query_id, query
-
-
-class _Progress:
-    """A bar on a terminal, else a line every few seconds."""
-
-    def __init__(self, num_bytes: int) -> None:
-        self._bytes = num_bytes
-        self._bar = tqdm(total=self._bytes, unit="B", unit_scale=True) if sys.stderr.isatty() else None
-        self._last = time.perf_counter()
-
-    def update(self, position: int, num_queries: int) -> None:
-        if self._bar is not None:
-            self._bar.set_postfix_str(f"{num_queries} queries", refresh=False)
-            self._bar.update(position - self._bar.n)
-        elif time.perf_counter() - self._last >= _SECONDS_BETWEEN_LINES:
-            self._last = time.perf_counter()
-            _log.info("%d queries, %.0f %% of the file", num_queries, 100.0 * position / self._bytes)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,16 +197,3 @@ def permitted_items(filters: FilterCompiler | None, predicate: Predicate | None)
     if filters is None:
         raise UsageError("the bundle has no item attributes to filter by", received=str(predicate))
     return filters.compile(predicate)
-
-
-def right_aligned(histories: Sequence[NDArray[np.integer]], length: int) -> NDArray[np.int32]:
-    """The last ``length`` items of each history, the most recent one in the last place, 0 = padding.
-
-    Returns:
-        (B, length) int32, as the encoders were trained with.
-    """
-    rows = np.zeros((len(histories), length), np.int32)
-    for row, items in zip(rows, histories, strict=True):
-        recent = items[-length:]
-        row[length - len(recent) :] = recent
-    return rows

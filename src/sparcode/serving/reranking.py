@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sparcode.errors import BundleError
 from sparcode.index.search.reranking import listed_scores, rerank
 from sparcode.serving.bundle import Bundle
+from sparcode.serving.search import list_adder
 from sparcode.serving.session import EncodedQueries, ScorerSession
 from sparcode.types import SearchResult
 
@@ -63,10 +64,14 @@ class Reranker:
     ) -> NDArray[np.float32] | None:
         """What candidates have from crosses, which no scorer replaces; None without crosses."""
         manifest = bundle.manifest
-        if not manifest.codes.get("num_item_terms") or bundle.live is None:
+        if not manifest.codes.get("num_item_terms") or bundle.index is None:
             return None
         if queries.term_ids is None or queries.weights is None:
             return None
+        if bundle.live is None:
+            added = np.zeros((len(item_ids), manifest.num_items + 1), np.float32)
+            list_adder(bundle.index, queries)(added, 0)
+            return np.take_along_axis(added, np.maximum(item_ids, 0), axis=1)
         items = slice(-manifest.history_length, None)
         terms, weights = queries.term_ids[:, items], queries.weights[:, items]
         return listed_scores(bundle.live.search, terms, weights, item_ids)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from sparcode.errors import UsageError
 from sparcode.index.bitsets import contains
 from sparcode.index.filters import FilterCompiler, Predicate, parse_predicate
+from sparcode.padding import pad_histories
 from sparcode.serving.bundle import Bundle, open_bundle
-from sparcode.serving.queries import Query, QueryReader, UnknownCounts, permitted_items, right_aligned
+from sparcode.serving.queries import Query, QueryReader, UnknownCounts, permitted_items
 from sparcode.serving.reranking import Reranker
 from sparcode.serving.search import Filters, make_searcher
 from sparcode.serving.session import EncoderSession
@@ -241,7 +242,7 @@ class Retriever:
             np.stack([query.user_rows[number] for query in queries])
             for number in range(len(manifest.user_features))
         ]
-        encoded = self._encoder.encode(right_aligned(histories, manifest.history_length), rows)
+        encoded = self._encoder.encode(pad_histories(histories, manifest.history_length), rows)
         filters = Filters(
             exclude=[_excluded(query, skip_seen) for query in queries],
             allow=[query.allow for query in queries],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import UsageError
-from sparcode.index import LiveIndex
+from sparcode.index import InvertedIndex, LiveIndex
 from sparcode.index.search.dense import DenseIndex
 from sparcode.serving.bundle import Bundle
 from sparcode.serving.session import EncodedQueries
@@ -48,6 +48,11 @@ class IndexSearcher:
         self._index, self._num_threads = index, num_threads
 
     def search(self, queries: EncodedQueries, k: int, filters: Filters) -> SearchResult:
+        """As ``Searcher.search``.
+
+        Raises:
+            UsageError: the queries have no term ids.
+        """
         if queries.term_ids is None:
             raise UsageError("an inverted index needs term ids", received="query vectors")
         result = self._index.search(
@@ -65,17 +70,52 @@ class IndexSearcher:
 
 
 class VectorSearcher:
-    """Two-tower: dot products with every item."""
+    """Two-tower: dot products with every item, and what the lists of its history items add.
 
-    def __init__(self, index: DenseIndex) -> None:
-        self._index = index
+    Args:
+        index: of the item vectors.
+        lists: of the crosses; None without.
+    """
+
+    def __init__(self, index: DenseIndex, lists: InvertedIndex | None = None) -> None:
+        self._index, self._lists = index, lists
 
     def search(self, queries: EncodedQueries, k: int, filters: Filters) -> SearchResult:
+        """As ``Searcher.search``.
+
+        Raises:
+            UsageError: the queries have no vectors.
+        """
         if queries.vectors is None:
             raise UsageError("item vectors need query vectors", received="term ids")
         return self._index.search(
-            queries.vectors, k, exclude=filters.exclude, allow=filters.allow, mask=filters.mask
+            queries.vectors,
+            k,
+            exclude=filters.exclude,
+            allow=filters.allow,
+            mask=filters.mask,
+            add=None if self._lists is None else list_adder(self._lists, queries),
         )
+
+
+def list_adder(lists: InvertedIndex, queries: EncodedQueries) -> Callable[[NDArray[np.float32], int], None]:
+    """What adds to scores (b, I + 1) of the queries from the given one on what their terms' lists hold.
+
+    An item without a posting gains the floor of the list.
+    """
+    terms, weights = np.asarray(queries.term_ids), np.asarray(queries.weights)
+    floors = lists.floors
+
+    def add(scores: NDArray[np.float32], first: int) -> None:
+        for row, own in enumerate(scores, start=first):
+            for term, weight in zip(terms[row], weights[row], strict=True):
+                if term >= 0:
+                    items, values = lists.posting_list(int(term))
+                    own[items] += weight * values
+                    if floors is not None:
+                        own += weight * floors[term]
+
+    return add
 
 
 def make_searcher(bundle: Bundle, num_threads: int = 1) -> Searcher:
@@ -88,4 +128,4 @@ def make_searcher(bundle: Bundle, num_threads: int = 1) -> Searcher:
         return IndexSearcher(bundle.live, num_threads)
     if bundle.item_vectors is None:
         raise UsageError("bundle has neither index nor item vectors", where=bundle.directory)
-    return VectorSearcher(DenseIndex(bundle.item_vectors))
+    return VectorSearcher(DenseIndex(bundle.item_vectors), bundle.index)

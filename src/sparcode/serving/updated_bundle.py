@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import shutil
 import uuid
@@ -15,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import BundleError
+from sparcode.files import replacing_directory, write_json
 from sparcode.serving import manifest as names
 from sparcode.serving.bundle import BUNDLE_ID_KEY, Bundle, file_entry, open_bundle
-from sparcode.serving.directory import replacing_directory
 from sparcode.serving.manifest import FileEntry, is_bundle, item_feature_file, write_manifest
 
 _log = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ def save_bundle(bundle: Bundle, output: Path) -> None:
         raise BundleError("only a bundle with an index can be written anew", where=bundle.directory)
     bundle.live.compact()
     (whole,) = bundle.live.snapshot().segments
-    with replacing_directory(output, is_bundle) as partial:
+    with replacing_directory(output, is_bundle, "bundle") as partial:
         bundle_id = uuid.uuid4().hex
         index = copy.copy(whole.index)
         index.metadata = {**index.metadata, BUNDLE_ID_KEY: bundle_id}
@@ -57,8 +56,7 @@ def save_bundle(bundle: Bundle, output: Path) -> None:
 
 
 def _write_items(directory: Path, bundle: Bundle) -> None:
-    text = json.dumps(bundle.item_ids, ensure_ascii=False) + "\n"
-    (directory / names.ITEMS_FILE).write_text(text, encoding="utf-8")
+    write_json(directory / names.ITEMS_FILE, bundle.item_ids, indent=None)
     arrays: dict[str, NDArray[Any]] = {
         names.POPULARITY_FILE: bundle.popularity,
         names.POPULARITY_COUNTS_FILE: bundle.popularity_counts,

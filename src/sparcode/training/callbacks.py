@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,14 +12,12 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 from tensorboardX import SummaryWriter
-from tqdm import tqdm
 
 from sparcode.errors import OutputError
+from sparcode.files import write_text
+from sparcode.progress import Progress
 
 _LOG = logging.getLogger(__name__)
-
-PLAIN_INTERVAL = 10.0
-"""Seconds between progress lines where stderr is not a terminal."""
 
 
 class MetricsLog:
@@ -30,9 +26,14 @@ class MetricsLog:
     def __init__(self, path: Path, epoch: int) -> None:
         self._path = path
         kept = _lines_until(path, epoch) if path.is_file() and epoch > 0 else []
-        _write_atomically(path, "".join(line + "\n" for line in kept))
+        write_text(path, "".join(line + "\n" for line in kept))
 
     def append(self, record: dict[str, Any]) -> None:
+        """Add the record of an epoch.
+
+        Raises:
+            OSError: as the operating system reports it.
+        """
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -44,11 +45,13 @@ class TensorBoard:
         self._writer = SummaryWriter(str(directory))
 
     def write(self, record: dict[str, Any], epoch: int) -> None:
+        """Write the numbers of a record, nested ones under ``outer/inner``."""
         for name, value in _flat(record):
             self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
 
     def close(self) -> None:
+        """End the event file."""
         self._writer.close()
 
 
@@ -73,62 +76,51 @@ class EpochRecords:
             self._board.close()
 
     def append(self, record: dict[str, Any]) -> None:
+        """Add the record of an epoch, ``record["epoch"]``, to both forms."""
         if self._log is not None and self._board is not None:
             self._log.append(record)
             self._board.write(record, record["epoch"])
 
 
-class Progress:
-    """Progress of one epoch: a bar on a terminal, a plain line every few seconds in a log.
+class EpochProgress:
+    """Progress of the steps of one epoch, with loss, rate and the time left of the whole run.
 
     Args:
         title: what is going on.
         steps: steps of the epoch.
-        total: steps of the whole run, for the ETA of the run.
+        total: steps of the whole run.
         done: steps of the run done before this epoch.
         stream: where to write, stderr by default.
     """
 
     def __init__(self, title: str, steps: int, total: int, done: int, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
-        self._title, self._steps, self._total, self._done = title, steps, total, done
-        self._started = self._printed = time.monotonic()
+        self._progress = Progress(title, "steps", steps, stream=stream)
+        self._left = total - done
         self._samples = 0
         self._step = 0
-        self._bar = (
-            tqdm(total=steps, desc=title, file=self._stream, leave=False, unit="step")
-            if self._stream.isatty()
-            else None
-        )
 
     def advance(self, samples: int, loss: float) -> None:
-        """Count one step."""
+        """Count one step of so many samples."""
         self._step += 1
         self._samples += samples
-        if self._bar is not None:
-            self._bar.set_postfix_str(self._status(loss), refresh=False)
-            self._bar.update()
-        elif time.monotonic() - self._printed >= PLAIN_INTERVAL:
-            self._printed = time.monotonic()
-            self._stream.write(f"{self._title} step {self._step}/{self._steps} {self._status(loss)}\n")
-            self._stream.flush()
-
-    def _status(self, loss: float) -> str:
-        rate = self._step / max(self.seconds, 1e-9)
-        left = (self._total - self._done - self._step) / max(rate, 1e-9)
-        return f"loss {loss:.4f} {self.samples_per_second:,.0f} samples/s run ETA {left / 60:.1f} min"
+        seconds_left = (self._left - self._step) * self.seconds / self._step
+        rate = f"{self.samples_per_second:,.0f} samples/s"
+        note = f"loss {loss:.4f}, {rate}, run ETA {seconds_left / 60:.1f} min"
+        self._progress.update(self._step, note=note)
 
     @property
     def seconds(self) -> float:
-        return time.monotonic() - self._started
+        """Seconds since the epoch began."""
+        return self._progress.seconds
 
     @property
     def samples_per_second(self) -> float:
+        """Samples of the epoch so far by its seconds."""
         return self._samples / max(self.seconds, 1e-9)
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        """Remove the bar."""
+        self._progress.close()
 
 
 class CodebookMonitor:
@@ -151,6 +143,7 @@ class CodebookMonitor:
         self._counts = total(self._counts).astype(np.int64)
 
     def summary(self) -> dict[str, float]:
+        """``usage`` in [0, 1] and ``perplexity`` in [1, N] of what was added."""
         total = np.maximum(self._counts.sum(1, keepdims=True), 1)
         share = self._counts / total
         entropy = -(share * np.log(np.maximum(share, 1e-12))).sum(1)
@@ -160,6 +153,7 @@ class CodebookMonitor:
         }
 
     def warn_on_collapse(self, threshold: float) -> None:
+        """Log a warning if the usage is below ``threshold``, in [0, 1]."""
         usage = self.summary()["usage"]
         if usage < threshold:
             _LOG.warning(
@@ -202,12 +196,6 @@ def _lines_until(path: Path, epoch: int) -> list[str]:
         if known:
             kept.append(line)
     return kept
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _flat(record: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:

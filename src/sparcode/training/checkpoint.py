@@ -20,10 +20,13 @@ import mindspore as ms
 from mindspore import nn
 
 from sparcode import __version__
-from sparcode.errors import CheckpointError, OutputError
+from sparcode.config.loader import config_of_values, flatten
+from sparcode.config.schema import Config
+from sparcode.errors import CheckpointError, ConfigError, OutputError
 
 FORMAT_VERSION = 1
 _META = "sparcode_meta"
+OTHER_VERSION = "use the package version that wrote it, or train again"
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,12 @@ def read_checkpoint(path: Path) -> tuple[dict[str, ms.Parameter], CheckpointMeta
     text = parameters.pop(_META, None)
     if not isinstance(text, str):
         raise CheckpointError("not a checkpoint of this project", where=path, expected=f"an entry {_META}")
-    fields = json.loads(text)
+    try:
+        fields = dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(
+            "the description of the checkpoint is damaged", where=path, received=_short(error)
+        ) from error
     version = fields.pop("format", None)
     if version != FORMAT_VERSION:
         raise CheckpointError(
@@ -113,11 +121,44 @@ def read_checkpoint(path: Path) -> tuple[dict[str, ms.Parameter], CheckpointMeta
             where=path,
             expected=FORMAT_VERSION,
             received=version,
-            remedy="use the package version that wrote it",
+            remedy=OTHER_VERSION,
         )
     fields.pop("package", None)
     fields.pop("mindspore", None)
-    return parameters, CheckpointMeta(**fields)
+    try:
+        return parameters, CheckpointMeta(**fields)
+    except TypeError as error:  # a field too many or too few
+        raise CheckpointError(
+            "the checkpoint is of another version of this package",
+            where=path,
+            received=_short(error),
+            remedy=OTHER_VERSION,
+        ) from error
+
+
+def stored_config(path: Path, meta: CheckpointMeta) -> Config:
+    """The configuration that a checkpoint was trained with.
+
+    Raises:
+        CheckpointError: it has a key that this version does not know, or lacks one that shapes the model.
+    """
+    try:
+        config = config_of_values(meta.config, str(path))
+    except ConfigError as error:
+        raise CheckpointError(
+            f"the checkpoint is of another version of this package: {error}", remedy=OTHER_VERSION
+        ) from error
+    missing = sorted(flatten(config.model_dump(mode="json")).keys() - flatten(meta.config).keys())
+    missing = [key for key in missing if key.startswith("model.")]
+    if missing:
+        raise CheckpointError(
+            "the checkpoint is of an earlier version of this package",
+            where=path,
+            expected=", ".join(missing),
+            received="nothing of that name",
+            remedy=OTHER_VERSION,
+        )
+    return config
 
 
 def load_into(path: Path, parameters: dict[str, ms.Parameter], cells: Sequence[nn.Cell]) -> None:

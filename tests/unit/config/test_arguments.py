@@ -96,7 +96,7 @@ def test_eval_uses_the_configuration_of_the_run(run_dir: Path) -> None:
     "setting",
     [
         "data.dataset_dir=d",
-        "index.prune=bias",
+        "index.top_l=7",
         "eval.ks=[3]",
         "export.tolerance=1e-3",
         "device.mode=pynative",
@@ -222,11 +222,16 @@ def test_wrong_flags_raise_one_line(parse, argv: list[str], problem: str) -> Non
 
 
 @pytest.mark.parametrize("parse", [parse_train, parse_preprocess, parse_eval, parse_export])
-def test_help_lists_every_key_with_default_range_and_meaning(
-    parse, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_is_short_and_help_keys_lists_every_key(parse, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) < 50
+    for flag in ("--config_path", "--set", "--device_target", "--help_keys"):
+        assert flag in text
+    with pytest.raises(SystemExit) as caught:
+        parse(["--help_keys"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
     for key in iter_keys():
@@ -235,8 +240,16 @@ def test_help_lists_every_key_with_default_range_and_meaning(
             assert key.allowed in text
             assert key.description in text
     assert "train.learning_rate = 0.002  [number > 0]" in text
-    for flag in ("--config_path", "--set", "--device_target"):
-        assert flag in text
+
+
+def test_help_keys_of_a_section_lists_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_train(["--help_keys", "train.loss"])
+    keys = [line.split()[0] for line in capsys.readouterr().out.splitlines() if " = " in line and "[" in line]
+    assert "train.loss.num_negatives" in keys
+    assert all(key.startswith("train.loss.") for key in keys[1:])
+    with pytest.raises(UsageError, match=r"no section trian.*did you mean train\?"):
+        parse_train(["--help_keys", "trian"])
 
 
 def test_parsing_never_loads_the_framework() -> None:

@@ -161,6 +161,14 @@ def test_the_history_of_a_pair_is_a_random_subset() -> None:
     assert all(abs(count / 500 - 0.8) < 0.07 for count in shown.values())
 
 
+def test_a_positive_that_a_user_has_twice_is_not_in_its_own_history() -> None:
+    source = PairBatches(interactions([[4, 4, 7, 9], [5, 5]]), options(3), with_history=True)
+    found = [query for number in range(5) for batch in source.epoch(number) for query in real_queries(batch)]
+    assert len(found) == 30
+    for _, history, positive in found:
+        assert positive not in history
+
+
 def test_feature_queries_keep_users_with_one_item_and_see_no_history() -> None:
     source = PairBatches(interactions([[7], [8, 9]]), options(2), with_history=False)
     batches = list(source.epoch(0))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from helpers import interactions, tiny_dataset
 from sparcode.data.dataset import Dataset
-from sparcode.data.histories import history_batch, pad_history, user_history
+from sparcode.data.histories import history_batch, user_history
+from sparcode.padding import pad_histories, pad_history
 
 
 @given(st.lists(st.integers(1, 1000), max_size=12), st.integers(1, 8))
@@ -35,6 +36,12 @@ def dataset() -> Dataset:
 def test_validation_sees_train_and_test_sees_train_and_validation(dataset: Dataset) -> None:
     assert [user_history(dataset, user, "valid").tolist() for user in range(3)] == [[3, 1, 2], [], [7]]
     assert [user_history(dataset, user, "test").tolist() for user in range(3)] == [[3, 1, 2, 4], [8], [7]]
+
+
+def test_rows_of_many_are_the_rows_of_each() -> None:
+    rows = pad_histories([[1, 2, 3, 4], [], np.array([5])], 3)
+    assert rows.tolist() == [[2, 3, 4], [0, 0, 0], [0, 0, 5]]
+    assert pad_histories([], 3).shape == (0, 3)
 
 
 def test_batches_are_right_aligned_for_the_users_asked_for(dataset: Dataset) -> None:

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from sparcode.config.schema import LossConfig
-from sparcode.data.samplers import EXCLUDED, CandidateSampler, hit_weights
+from sparcode.data.samplers import EXCLUDED, CandidateSampler, log_weights
 
 COUNTS = np.array([0, 16, 8, 4, 2, 1, 1, 0, 0])
 """Interactions of items 1..8; entry 0 is padding."""
@@ -134,16 +134,17 @@ def test_equal_generators_give_equal_draws() -> None:
     assert (draw(chosen, 3)[0] != draw(chosen, 4)[0]).any()
 
 
-def test_hit_weights_add_up_the_candidates_that_are_the_positive() -> None:
+def test_hits_are_masked_and_others_corrected() -> None:
     candidates = np.array([4, 2, 4, 0, 9], np.int32)
-    log_expected = np.log(np.array([0.5, 4.0, 0.25, 1.0, 1.0])).astype(np.float32)
-    log_expected[3] = EXCLUDED
-    found = hit_weights(candidates, log_expected, np.array([4, 2, 7, 0, 30], np.int32))
-    np.testing.assert_allclose(found, [2.0 + 4.0, 0.25, 0.0, 0.0, 0.0], rtol=1e-6)
+    log_expected = np.array([0.5, -4.0, 0.25, EXCLUDED, 1.0], np.float32)
+    found = log_weights(candidates, log_expected, np.array([4, 2, 7], np.int32))
+    gone = -EXCLUDED
+    expected = [[gone, 4, gone, gone, -1], [-0.5, gone, -0.25, gone, -1], [-0.5, 4, -0.25, gone, -1]]
+    np.testing.assert_array_equal(found, np.array(expected, np.float32))
     assert found.dtype == np.float32
 
 
 def test_of_the_whole_catalogue_every_positive_is_a_hit_once() -> None:
     candidates, log_expected = draw(sampler("full"))
-    found = hit_weights(candidates, log_expected, np.arange(1, len(candidates) + 1, dtype=np.int32))
-    assert (found == 1.0).all()
+    found = log_weights(candidates, log_expected, np.arange(1, len(candidates) + 1, dtype=np.int32))
+    np.testing.assert_array_equal(found < 0, np.eye(len(candidates), dtype=bool))

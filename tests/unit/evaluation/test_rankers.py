@@ -10,20 +10,21 @@ import pytest
 
 from helpers import interactions, tiny_config, tiny_dataset
 from sparcode.data.dataset import Dataset
-from sparcode.evaluation.ann import ExactSearch
-from sparcode.evaluation.queries import QuerySet, encode_queries, query_set
+from sparcode.evaluation.queries import QuerySet, query_set
 from sparcode.evaluation.rankers import (
     ExhaustiveRanker,
     IndexRanker,
     PopularityRanker,
     Ranker,
     VectorRanker,
-    item_vectors,
 )
 from sparcode.index import BuildOptions, build_index
-from sparcode.model.block_scorer import NetworkBlockScorer
+from sparcode.index.search.dense import DenseIndex
+from sparcode.model.block_scorer import ExhaustiveScorer, NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import TokenEncoder
+from sparcode.model.item_vectors import item_vectors
+from sparcode.training.encoding import encode_queries
 
 RANKERS = ["index", "exact", "vectors", "popularity"]
 
@@ -48,11 +49,11 @@ def bench() -> Bench:
     network = build_network(tiny_config().model, shape)
     (tokens,) = encode_queries(TokenEncoder(network), queries.history, (), 16)
     network.quantizer.fit(tokens, 0)
-    built = build_index(NetworkBlockScorer(network, 30), network.term_codebooks(), BuildOptions(prune="bias"))
+    built = build_index(NetworkBlockScorer(network, 30), network.term_codebooks(), BuildOptions(top_l=0))
     rankers: dict[str, Ranker] = {
         "index": IndexRanker(network, built.index, 16, 1),
         "exact": ExhaustiveRanker(towers, 30),
-        "vectors": VectorRanker(towers, ExactSearch(item_vectors(towers, 30)), "exact", 16),
+        "vectors": VectorRanker(towers, DenseIndex(item_vectors(towers)), "exact", 16),
         "popularity": PopularityRanker(dataset),
     }
     return Bench(dataset, queries, rankers)
@@ -124,7 +125,7 @@ def test_popularity_by_hand() -> None:
 
 def test_item_vectors_have_a_zero_row_for_padding(bench: Bench) -> None:
     towers = build_network(tiny_config({"model.name": "two_tower"}).model, DataShape(30, 3, (), (), {}))
-    vectors = item_vectors(towers, 30)
+    vectors = item_vectors(towers)
     assert vectors.shape == (31, 8)
     assert not vectors[0].any()
     np.testing.assert_array_equal(vectors[1:], towers.tower.id_table.asnumpy()[1:])
@@ -153,3 +154,22 @@ def test_an_exhaustive_ranker_keeps_its_parts_until_refreshed() -> None:
     ranker.refresh()
     after = ranker.rank(queries, 5, exclude_seen=False)
     assert (before.item_ids != after.item_ids).any()
+
+
+def test_a_single_query_is_scored_as_one() -> None:
+    """Padded to a batch it would take the time of the batch, which a report would call its own."""
+    ms.set_context(mode=ms.GRAPH_MODE)
+    queries = query_set(tiny_dataset(features=False), "test", 3, [])
+    network = build_network(tiny_config({"model.name": "two_tower"}).model, DataShape(30, 3, (), (), {}))
+    scorer = ExhaustiveScorer(network, 30, 8)
+    cell, sizes = scorer._cell, []
+
+    def watched(history: ms.Tensor, *others: ms.Tensor) -> ms.Tensor:
+        sizes.append(history.shape[0])
+        return cell(history, *others)
+
+    scorer._cell = watched
+    together = scorer.scores(queries.history[:9], ())
+    alone = scorer.scores(queries.history[:1], ())
+    assert sizes == [8, 1, 1]
+    np.testing.assert_allclose(alone, together[:1], rtol=1e-5)

@@ -9,7 +9,8 @@ import pytest
 
 from sparcode.errors import OutputError
 from sparcode.evaluation.queries import QuerySet
-from sparcode.evaluation.report import check_json_path, fidelity, latency, relevance, render
+from sparcode.evaluation.report import fidelity, latency, relevance, render
+from sparcode.files import check_writable
 from sparcode.training.world import World
 from sparcode.types import SearchResult
 
@@ -89,6 +90,16 @@ def test_fidelity_sees_a_missing_item_and_a_wrong_score() -> None:
     assert report["max_score_error"] == pytest.approx(0.5)
 
 
+def test_the_floors_of_signed_lists_are_no_error() -> None:
+    """They lower all scores of a query alike: what is left is what can change an order."""
+    exact = Fixed([[5, 3, 4, 6, 1, 2], [7, 1, 8, 3, 2, 4]], [[6, 5, 4, 3, 2, 1], [6, 5, 4, 3, 2, 1]])
+    floors = Fixed([[5, 3, 4], [7, 1, 8]], [[-24, -25, -26], [1, 0, -1]])
+    assert fidelity(floors, exact, QUERIES, 3, True, signed=True)["max_score_error"] == 0.0
+    assert fidelity(floors, exact, QUERIES, 3, True)["max_score_error"] == 30.0
+    wrong = Fixed([[5, 3, 4], [7, 1, 8]], [[-24, -25, -26.25], [1, 0, -1]])
+    assert fidelity(wrong, exact, QUERIES, 3, True, signed=True)["max_score_error"] == 0.25
+
+
 def test_fidelity_lets_ties_count_and_asks_no_one_for_zero_scores() -> None:
     exact = Fixed([[5, 3, 4, 6], [7, 1, 8, 3]], [[4, 3, 3, 1], [2, 0, 0, 0]])
     found = Fixed([[5, 4], [7, -1]], [[4, 3], [2, -np.inf]])
@@ -137,8 +148,8 @@ def test_json_path_is_checked_before_the_work(tmp_path):
     file = tmp_path / "file"
     file.write_text("x")
     with pytest.raises(OutputError, match="file"):
-        check_json_path(file / "below" / "report.json")
+        check_writable(file / "below" / "report.json")
     with pytest.raises(OutputError, match="cannot be written"):
-        check_json_path(tmp_path)
-    check_json_path(tmp_path / "new" / "report.json")
+        check_writable(tmp_path)
+    check_writable(tmp_path / "new" / "report.json")
     assert list((tmp_path / "new").iterdir()) == []

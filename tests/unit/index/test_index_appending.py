@@ -1,11 +1,11 @@
-"""Lists appended to a built index: postings, floors and redirects of both parts."""
+"""Lists appended to a built index: postings and floors of both parts."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from sparcode.index import InvertedIndex, append_lists
+from sparcode.index import IndexBuildError, InvertedIndex, append_lists
 
 SCORES = np.array([[0.5, -1.0, 2.0, 0.0], [-3.0, -1.0, -2.0, -4.0], [0.0, 0.0, 0.0, 0.0]], np.float32)
 
@@ -26,16 +26,15 @@ def lists_of(index: InvertedIndex) -> list[dict[int, float]]:
 def test_unsigned_rows_keep_positive_scores() -> None:
     index = append_lists(small_index(), [SCORES[:2], SCORES[2:]], 0, False)
     assert lists_of(index) == [{1: 1.0, 4: 2.0}, {2: 3.0}, {1: 0.5, 3: 2.0}, {}, {}]
-    assert index.terms.floors is None
-    assert index.terms.redirects is None
+    assert index.floors is None
     assert index.metadata == {"a": 1}
 
 
 def test_signed_rows_are_kept_above_their_smallest_score() -> None:
     index = append_lists(small_index(floors=[0.25, 0.5]), [SCORES], 0, True)
     assert lists_of(index)[2:] == [{1: 1.5, 3: 3.0, 4: 1.0}, {1: 1.0, 2: 3.0, 3: 2.0}, {}]
-    assert index.terms.floors is not None
-    assert index.terms.floors.tolist() == [0.25, 0.5, -1.0, -4.0, 0.0]
+    assert index.floors is not None
+    assert index.floors.tolist() == [0.25, 0.5, -1.0, -4.0, 0.0]
 
 
 def test_long_rows_are_cut() -> None:
@@ -43,10 +42,12 @@ def test_long_rows_are_cut() -> None:
     assert lists_of(index)[2:] == [{3: 1.5}, {2: 1.0}, {}]
 
 
-def test_redirects_stay() -> None:
-    index = append_lists(small_index(redirects=[0, 0]), [SCORES], 0, False)
-    assert index.terms.redirects is not None
-    assert index.terms.redirects.tolist() == [0, 0, 2, 3, 4]
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_score_that_is_not_finite_is_named(bad: float) -> None:
+    scores = SCORES.copy()
+    scores[1, 2] = bad
+    with pytest.raises(IndexBuildError, match="term 3, item 3: score is not finite"):
+        append_lists(small_index(), [scores], 0, True)
 
 
 @pytest.mark.parametrize("encoding", ["float32", "uint8"])

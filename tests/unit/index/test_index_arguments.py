@@ -109,8 +109,8 @@ def test_concurrent_searches_do_not_disturb_each_other(index: InvertedIndex) -> 
         np.testing.assert_array_equal(result.scores, expected.scores)
 
 
-def test_the_index_runs_where_only_numpy_and_numba_are_installed() -> None:
-    absent = ("mindspore", "pydantic", "pandas", "yaml", "scipy", "pyarrow", "sparcode.config")
+def test_the_index_runs_where_only_numpy_numba_and_pyarrow_are_installed() -> None:
+    absent = ("mindspore", "pydantic", "pandas", "yaml", "scipy", "sparcode.config")
     code = f"""
 import sys
 sys.modules.update(dict.fromkeys({absent}))  # None: importing it is an ImportError
@@ -136,19 +136,18 @@ class Count(event.Listener):
     def on_end(self, ended): Count.compiled += 1
 event.register("numba:compile", Count())
 from sparcode.index import KERNELS, InvertedIndex
-from sparcode.index.search import filling, kernels, ranges
+from sparcode.index.search import kernel as module
 index = InvertedIndex.from_postings([0, 1, 3], [1, 1, 2], [1.0, 2.0, 3.0], num_items=70)
-entries = ranges.search_rows_by_ranges, kernels.search_rows_term_at_a_time, filling._fill_rows
-ready = [len(entry.signatures) for entry in entries]
+ready = len(module.search_rows.signatures)
 terms, mask = np.zeros((4, 4), dtype=np.int32)[::2, ::2], np.ones((2, 4), dtype=np.uint64)[:, ::2]
 mask.flags.writeable = False
 for kernel in KERNELS:
     for options in ({}, {"mask": mask, "weights": np.ones((2, 2)).T}, {"exclude": [1], "allow": [[2], None]}):
         index.search(terms, 3, kernel=kernel, fill=True, num_threads=2, **options)
-print(Count.compiled, ready, [len(entry.signatures) for entry in entries])
+print(Count.compiled, ready, len(module.search_rows.signatures))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "0 [1, 1, 1] [1, 1, 1]"
+    assert done.stdout.strip() == "0 1 1"
 
 
 def test_errors_belong_to_the_tree_of_the_package() -> None:

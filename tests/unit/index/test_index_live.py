@@ -16,10 +16,9 @@ import pytest
 from live_cases import CODEBOOKS, NUM_TERMS, TableScorer, start
 from sparcode.errors import IndexFormatError, OutputError, UsageError
 from sparcode.index import IndexBuildError, InvertedIndex
+from sparcode.index.filters import number
 from sparcode.index.filters.attributes import ItemAttributes
-from sparcode.index.filters.columns import Number
-from sparcode.index.live import merging
-from sparcode.index.live.live_index import MAX_DELTAS, LiveIndex
+from sparcode.index.live.live_index import LiveIndex
 
 TERMS = np.arange(NUM_TERMS)[None]
 
@@ -56,37 +55,20 @@ def test_updates_by_hand() -> None:
     assert (live.num_items, live.num_live) == (7, 5)
 
 
-def test_nothing_is_compiled_after_the_index_is_made(tmp_path: Path) -> None:
-    compiled = [merging._merge, merging._count_owned, merging._merge_rows]
-    live = small()
-    assert [len(kernel.signatures) for kernel in compiled] == [1, 1, 1]
-    for _ in range(2):
-        live.add([5, 7], table([1.5, 3.0], [-1.0, 0.5]))
-        live.remove([5])
-        answer(live, fill=True)
-        live.compact()
-        live.rescore([1, 7], table([0.0, 1.0], [0.25, 0.0]))
-        live.save(tmp_path)
-        live = LiveIndex.load(tmp_path, live._codebooks)
-        answer(live)
-        live.remove([7])
-    assert [len(kernel.signatures) for kernel in compiled] == [1, 1, 1]
-
-
 def test_predicates_speak_of_live_items_with_attributes() -> None:
     live = small()
     with pytest.raises(UsageError, match="no item attributes"):
         live.search([[0]], 1, where="year > 1")
     live.add([70], table([1.0, 1.0]))
-    live.set_attributes(ItemAttributes({"year": Number.from_values([2001, 1999, 2001])}))
+    live.set_attributes(ItemAttributes({"year": number([2001, 1999, 2001])}))
     assert answer(live, where="year = 2001") == [(3, 2.0), (1, 1.0)]
-    live.set_attributes(ItemAttributes({"year": Number.from_values([None] * 69 + [2001])}))
+    live.set_attributes(ItemAttributes({"year": number([None] * 69 + [2001])}))
     assert answer(live, where="year = 2001") == [(70, 1.5)]
     live.remove([70])
     live.compact()
     assert answer(live, where=["year = 2001"], fill=True) == []
     with pytest.raises(UsageError, match="another catalogue"):
-        live.set_attributes(ItemAttributes({"year": Number.from_values([None] * 71)}))
+        live.set_attributes(ItemAttributes({"year": number([None] * 71)}))
 
 
 def test_an_update_shows_in_later_snapshots_only() -> None:
@@ -97,15 +79,15 @@ def test_an_update_shows_in_later_snapshots_only() -> None:
     assert answer(live) == []
 
 
-def test_deltas_stay_few_and_compacting_leaves_one_segment() -> None:
+def test_there_is_one_delta_and_compacting_leaves_one_segment() -> None:
     live = small()
     for item in range(4, 300):
         live.add([item], table([1.0, 1.0]))
-        assert len(live.snapshot().segments) <= 1 + MAX_DELTAS
+        assert len(live.snapshot().segments) == 2
     live.compact()
     (base,) = live.snapshot().segments
     assert base.index.num_postings == 3 + 2 * 296
-    np.testing.assert_array_equal(base.index.terms.floors, np.array([0, 0.5], np.float32))
+    np.testing.assert_array_equal(base.index.floors, np.array([0, 0.5], np.float32))
 
 
 def test_a_packed_base_stays_packed_and_within_its_rounding() -> None:

@@ -14,7 +14,6 @@ import pytest
 from sparcode.errors import IndexFormatError, OutputError
 from sparcode.index import InvertedIndex
 from sparcode.index.postings import Postings
-from sparcode.index.terms import TermTable
 
 NAMES = ("indptr", "item_ids", "scores")
 
@@ -26,7 +25,7 @@ def assert_same(left: InvertedIndex, right: InvertedIndex) -> None:
 
 
 def section(directory: Path, name: str) -> Path:
-    return next(directory.glob(f"{name}-*.bin"))
+    return next(directory.glob(f"{name}-*.npy"))
 
 
 @pytest.fixture
@@ -43,36 +42,23 @@ def test_round_trip(index: InvertedIndex, saved: Path, verify: bool) -> None:
 
 
 @pytest.mark.parametrize("verify", [True, False])
-@pytest.mark.parametrize("kept", [("floors",), ("redirects",), ("floors", "redirects")])
-def test_floors_and_redirects_survive_a_round_trip(
-    index: InvertedIndex, tmp_path: Path, kept: tuple[str, ...], verify: bool
-) -> None:
-    redirects = np.arange(index.num_terms, dtype=np.int32)
-    redirects[3] = 5
-    values = {"floors": np.linspace(-2, 3, index.num_terms, dtype=np.float32), "redirects": redirects}
-    terms = TermTable(**{name: values[name] for name in kept})
-    InvertedIndex(index.postings, index.metadata, terms).save(tmp_path / "index")
+def test_floors_survive_a_round_trip(index: InvertedIndex, tmp_path: Path, verify: bool) -> None:
+    floors = np.linspace(-2, 3, index.num_terms, dtype=np.float32)
+    InvertedIndex(index.postings, index.metadata, floors).save(tmp_path / "index")
     loaded = InvertedIndex.load(tmp_path / "index", verify=verify)
     assert_same(index, loaded)
-    for name in values:
-        if name in kept:
-            np.testing.assert_array_equal(getattr(loaded.terms, name), values[name])
-        else:
-            assert getattr(loaded.terms, name) is None
-    index.save(tmp_path / "index")  # saving without them removes their files
+    np.testing.assert_array_equal(loaded.floors, floors)
+    index.save(tmp_path / "index")  # saving without them removes their file
     assert len(list((tmp_path / "index").iterdir())) == 4
+    assert InvertedIndex.load(tmp_path / "index").floors is None
 
 
-def test_broken_floors_and_redirects_are_refused(index: InvertedIndex, tmp_path: Path) -> None:
+def test_broken_floors_are_refused(index: InvertedIndex, tmp_path: Path) -> None:
     floors = np.zeros(index.num_terms, dtype=np.float32)
     floors[7] = np.nan
-    InvertedIndex(index.postings, terms=TermTable(floors=floors)).save(tmp_path / "floors")
+    InvertedIndex(index.postings, floors=floors).save(tmp_path / "floors")
     with pytest.raises(IndexFormatError, match=r"inconsistent index.*term 7"):
         InvertedIndex.load(tmp_path / "floors", verify=False)
-    redirects = np.full(index.num_terms + 1, 0, dtype=np.int32)
-    InvertedIndex(index.postings, terms=TermTable(redirects=redirects)).save(tmp_path / "redirects")
-    with pytest.raises(IndexFormatError, match=r"redirects must hold one number per term"):
-        InvertedIndex.load(tmp_path / "redirects", verify=False)
 
 
 def test_round_trip_of_an_index_without_postings(tmp_path: Path) -> None:
@@ -95,7 +81,7 @@ def test_saving_replaces_and_leaves_nothing_behind(other: InvertedIndex, saved: 
     before = mapped.search([[1, 2, 3]], 5).scores
     other.save(saved)
     assert_same(other, InvertedIndex.load(saved))
-    assert len(list(saved.glob("*.bin"))) == 3
+    assert len(list(saved.glob("*.npy"))) == 3
     assert (saved / "notes.txt").read_text() == "mine"
     np.testing.assert_array_equal(mapped.search([[1, 2, 3]], 5).scores, before)  # the open one lives on
 
@@ -187,29 +173,17 @@ def test_truncated_or_extended_sections_are_named(saved: Path, name: str, verify
     whole = path.read_bytes()
     for size in (0, 1, 63, 64, 65, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:size])
-        with pytest.raises(IndexFormatError, match=rf"section '{name}'.*(truncated|wrong size)"):
+        with pytest.raises(IndexFormatError, match=rf"section '{name}'"):
             InvertedIndex.load(saved, verify=verify)
     path.write_bytes(whole + b"\0")
-    with pytest.raises(IndexFormatError, match=rf"section '{name}'.*wrong size"):
+    with pytest.raises(IndexFormatError, match=rf"section '{name}'"):
         InvertedIndex.load(saved, verify=verify)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_versions_and_magic_are_named(saved: Path, name: str) -> None:
-    path = section(saved, name)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:8] + b"\2" + whole[9:])
-    with pytest.raises(IndexFormatError, match=r"unknown format version; expected 1; received 2"):
-        InvertedIndex.load(saved)
-    path.write_bytes(b"NOTINDEX" + whole[8:])
-    with pytest.raises(IndexFormatError, match=r"not an index section"):
-        InvertedIndex.load(saved)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "unknown index format version; expected 1; received 2"),
+        ({"version": 1}, "unknown index format version; expected 2; received 1"),
         ({"format": "other"}, "not the manifest of the index"),
         ({"byte_order": "big"}, "checksum of the manifest differs"),
         ({"counts": {}}, "checksum of the manifest differs"),
@@ -232,7 +206,7 @@ def test_sections_of_another_index_are_refused(other: InvertedIndex, saved: Path
 def test_swapped_sections_are_refused(saved: Path) -> None:
     shutil.copy(section(saved, "scores"), section(saved, "item_ids"))
     with pytest.raises(IndexFormatError, match=r"section 'item_ids'.*does not belong"):
-        InvertedIndex.load(saved)
+        InvertedIndex.load(saved, verify=False)
 
 
 def test_hundreds_of_random_bit_flips_are_all_noticed(saved: Path) -> None:

@@ -11,7 +11,7 @@ from mindspore import Tensor
 
 from helpers import tiny_config, tiny_dataset
 from sparcode.config.schema import LossConfig
-from sparcode.data.samplers import CandidateSampler, hit_weights
+from sparcode.data.samplers import EXCLUDED, CandidateSampler, log_weights
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.losses import LossWeights, SampledSoftmaxLoss, TrainingLoss
 
@@ -39,9 +39,8 @@ def loss_of(
     hits: np.ndarray,
     temperature: float = 1.0,
 ) -> np.ndarray:
-    weights = (hits * np.exp(-log_expected)).sum(1).astype(np.float32)
-    parts = (Tensor(part) for part in (positive, negative, log_expected, weights))
-    return SampledSoftmaxLoss(temperature)(*parts).asnumpy()
+    weights = np.where(hits, -EXCLUDED, -log_expected[None]).astype(np.float32)
+    return SampledSoftmaxLoss(temperature)(*map(Tensor, (positive, negative, weights))).asnumpy()
 
 
 def slow_loss(
@@ -103,24 +102,40 @@ def test_scores_of_any_size_give_a_finite_loss() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-2)
 
 
-def test_hits_get_the_gradient_of_the_positive_alone() -> None:
-    """An accidental hit neither pulls nor pushes: gradients are those of the loss without it."""
-    positive, negative, log_expected, hits = arrays()
-    weights = (hits * np.exp(-log_expected)).sum(1).astype(np.float32)
+def popular_hits(negatives: str, margin: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Scores, log weights and hits of Zipf items, with positives ``margin`` above the rest."""
+    rng = np.random.default_rng(0)
+    counts = np.concatenate([[0], 1 + 10_000 // np.arange(1, 2001)])
+    positives = (rng.choice(2000, 256, p=counts[1:] / counts.sum()) + 1).astype(np.int32)
+    sampler = CandidateSampler(LossConfig(negatives=negatives), counts)
+    candidates, log_expected = sampler.draw(rng, positives, np.ones(256, np.float32))
+    positive = (rng.normal(size=256) + margin).astype(np.float32)
+    hits = candidates[None] == positives[:, None]
+    scores = with_hits(positive, rng.normal(size=hits.shape).astype(np.float32), hits)
+    return positive, scores, log_weights(candidates, log_expected, positives), hits
+
+
+@pytest.mark.parametrize("negatives", ["in_batch", "full"])
+@pytest.mark.parametrize("margin", [0.0, 10.0, 20.0])
+def test_hits_neither_pull_nor_push(negatives: str, margin: float) -> None:
+    """Loss and gradients are those without the hits, however far the positive is above the candidates."""
+    positive, negative, weights, hits = popular_hits(negatives, margin)
+    assert hits.sum() >= 256
+    loss = SampledSoftmaxLoss(1.0)
 
     def total(own: Tensor, others: Tensor) -> Tensor:
-        return SampledSoftmaxLoss(1.0)(own, others, Tensor(log_expected), Tensor(weights)).sum()
+        return loss(own, others, Tensor(weights)).sum()
 
     grad_own, grad_others = ms.grad(total, grad_position=(0, 1))(Tensor(positive), Tensor(negative))
-    masked = np.where(hits, -np.inf, negative - log_expected[None])
-    scores = np.concatenate([positive[:, None], masked], 1).astype(np.float64)
-    shares = np.exp(scores - scores.max(1, keepdims=True))
-    shares /= shares.sum(1, keepdims=True)
-    # a hit is the positive's own item: what it gets as a candidate and what is taken out again cancel
-    np.testing.assert_allclose(
-        grad_own.asnumpy() + (grad_others.asnumpy() * hits).sum(1), shares[:, 0] - 1, rtol=1e-4, atol=1e-6
-    )
-    np.testing.assert_allclose(np.where(hits, 0, grad_others.asnumpy()), shares[:, 1:], rtol=1e-4, atol=1e-6)
+    masked = np.where(hits, -np.inf, negative.astype(np.float64) + weights)
+    odds = np.exp(masked - positive[:, None])  # of each candidate against the positive
+    shares = odds / (1 + odds.sum(1, keepdims=True))
+    found = loss(Tensor(positive), Tensor(negative), Tensor(weights)).asnumpy()
+    np.testing.assert_allclose(found, np.log1p(odds.sum(1)), rtol=1e-5, atol=2e-7)
+    # relative alone: the positive of a query that is nearly right keeps its small gradient
+    np.testing.assert_allclose(grad_own.asnumpy(), -shares.sum(1), rtol=2e-5)
+    np.testing.assert_allclose(grad_others.asnumpy(), shares, rtol=1e-4)
+    assert not grad_others.asnumpy()[hits].any()
 
 
 # ---- network and loss together
@@ -132,7 +147,7 @@ def make_loss(name: str, *, quantize: bool = False, **values: Any) -> TrainingLo
     shape = DataShape(30, 6, dataset.item_features, dataset.user_features, dataset.item_arrays)
     ms.set_seed(1)
     network = build_network(config.model, shape)
-    weights = LossWeights(1.0, 0.25, config.model.sparsity_weight)
+    weights = LossWeights(1.0, 0.25)
     return TrainingLoss(network, weights, quantize=quantize, every_position=True, use_noise=False)
 
 
@@ -146,17 +161,18 @@ def batch_of(candidates: np.ndarray, log_expected: np.ndarray) -> list[Tensor]:
     weights = np.array([1, 1, 1, 1, 1, 0], np.float32)
     users = [dataset.user_arrays[spec.name][:3] for spec in dataset.user_features]
     noise = np.zeros((1, 1, 1, 1), np.uint8)
-    hits = hit_weights(candidates, log_expected, positives)
-    parts = [history, query_index, positives, weights, candidates, log_expected, hits]
-    parts += [np.ones(6, np.float32), noise, *users]  # every query is quantized
+    parts = [history, query_index, positives, weights, candidates]
+    parts += [log_weights(candidates, log_expected, positives)]
+    parts.append(np.ones(6, np.float32))  # every query is quantized
+    parts += [np.zeros(1, np.int32), np.zeros((1, 1), np.float32), noise, *users]
     return [Tensor(np.ascontiguousarray(part)) for part in parts]
 
 
 def all_item_scores(loss: TrainingLoss, batch: list[Tensor]) -> np.ndarray:
     """Scores (Q, I) of every item by the network's own parts."""
     network = loss.network
-    queries = network.training_queries(batch[0], tuple(batch[9:]), None, batch[1])
-    part = network.training_parts(queries, batch[7] if loss.quantize else None)[0]
+    queries = network.training_queries(batch[0], tuple(batch[10:]), None, batch[1])
+    part = network.training_parts(queries, batch[6] if loss.quantize else None)[0]
     items = network.stored_item_part(Tensor(np.arange(1, 31, dtype=np.int32)))
     return network.cross(part, items).asnumpy().astype(np.float64)
 
@@ -176,6 +192,30 @@ def test_full_negatives_are_the_exact_cross_entropy(name: str) -> None:
     np.testing.assert_allclose(softmax, expected.mean(), rtol=1e-5)
     assert total == softmax
     assert commitment == 0.0
+
+
+@pytest.mark.parametrize("negatives", ["in_batch", "full"])
+def test_a_silenced_positive_is_pulled_as_hard_among_hits(negatives: str) -> None:
+    """Unsigned scores leak below zero for positives only: a hit must not take the place of the positive."""
+    loss = make_loss("all_to_all", **{"model.signed_scores": False, "model.score_bias": -0.2})
+    positives = np.array([3, 9, 1, 30, 3, 0], np.int32)
+    candidates = np.arange(1, 31, dtype=np.int32) if negatives == "full" else positives
+
+    def softmax(*batch: Tensor) -> Tensor:
+        return loss(*batch)[1]
+
+    gradients = ms.grad(softmax, None, weights=ms.ParameterTuple(loss.trainable_params()))
+
+    def of(ids: np.ndarray, positive: int) -> list[np.ndarray]:
+        batch = batch_of(ids.astype(np.int32), np.where(ids == 0, EXCLUDED, 0).astype(np.float32))
+        batch[3] = Tensor((np.arange(6) == positive).astype(np.float32))
+        return [part.asnumpy() for part in gradients(*batch)]
+
+    for query in range(5):
+        without = candidates[candidates != positives[query]]
+        padded = np.concatenate([without, np.zeros(len(candidates) - len(without), np.int32)])
+        for found, expected in zip(of(candidates, query), of(padded, query), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
 
 
 def test_padded_queries_change_nothing_but_the_divisor_of_real_ones() -> None:
@@ -204,15 +244,3 @@ def test_all_padding_gives_zero_and_not_nan() -> None:
     batch = batch_of(np.arange(1, 9, dtype=np.int32), np.zeros(8, np.float32))
     batch[3] = Tensor(np.zeros(6, np.float32))
     assert [float(part.asnumpy()) for part in loss(*batch)[:3]] == [0.0, 0.0, 0.0]
-
-
-def test_sparsity_is_the_mean_score_of_a_token_and_a_candidate() -> None:
-    loss = make_loss("all_to_all", **{"model.sparsity_weight": 0.5, "model.signed_scores": False})
-    everything = np.arange(1, 31, dtype=np.int32)
-    batch = batch_of(everything, np.zeros(30, np.float32))
-    total, softmax, *_ = (part.asnumpy() for part in loss(*batch))
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    scores = all_item_scores(loss, batch)[:5]  # sums over the tokens; the sixth query is padding
-    expected = 0.5 * scores.mean() / loss.network.num_tokens
-    assert expected > 0
-    np.testing.assert_allclose(total - softmax, expected, rtol=1e-4)

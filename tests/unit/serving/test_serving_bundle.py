@@ -54,7 +54,7 @@ def test_a_bundle_holds_the_files_of_the_format_and_nothing_else(case: Case) -> 
         *(f"item_features/{number}.npy" for number in range(3)),
     }
     rest = {name for name in set(files) - common if not name.startswith("attributes/")}
-    assert len(set(files) - common - rest) == 4  # manifest, one number, one set
+    assert len(set(files) - common - rest) == 2  # manifest and table
     assert common <= set(files)
     if case is TWO_TOWER:
         assert rest == {"item_vectors.npy"}
@@ -172,7 +172,7 @@ def test_a_broken_manifest_is_a_bundle_error(text: str, tmp_path: Path) -> None:
 
 def test_the_index_of_another_bundle_is_refused_by_name(tmp_path: Path) -> None:
     bundle = copy_of(SPARCODE, tmp_path / "bundle")
-    other = exported(Case(prune="top_l"))
+    other = exported(Case(top_l=6))
     shutil.rmtree(bundle / "index")
     shutil.copytree(other.path / "index", bundle / "index")
     with pytest.raises(

@@ -14,9 +14,9 @@ from bundle_cases import Case, copy_of, exported, make_config, make_request, wit
 from sparcode.errors import BundleError, OutputError, UsageError
 from sparcode.index import InvertedIndex
 from sparcode.index.packed.coding import Encoding
-from sparcode.serving import exporter, writer
 from sparcode.serving.bundle import open_bundle
-from sparcode.serving.exporter import export_bundle
+from sparcode.serving.export import exporter, writer
+from sparcode.serving.export.exporter import export_bundle
 from sparcode.serving.manifest import read_manifest
 
 TWO_TOWER = Case(model="two_tower", features=False)
@@ -112,14 +112,14 @@ def test_an_index_of_an_older_model_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("signed", [False, True], ids=["relu", "signed"])
 def test_pruning_that_shifts_whole_lists_is_accepted(signed: bool) -> None:
-    report = exported(Case(prune="top_l", signed=signed)).report
+    report = exported(Case(top_l=6, signed=signed)).report
     assert 0 <= report.verification.index_error < 1e-5
     assert report.verification.num_queries == 4  # the users with test targets
 
 
 @pytest.mark.parametrize("encoding", ["float32", "float16", "uint8"])
 def test_a_bundle_keeps_packed_lists_and_answers_from_them(tmp_path: Path, encoding: Encoding) -> None:
-    request = exported(Case(prune="top_l", signed=True)).request
+    request = exported(Case(top_l=6, signed=True)).request
     assert request.index is not None
     index = request.index.pack(encoding)
     packed = replace(request, index=index, output=tmp_path / "bundle")
@@ -132,7 +132,7 @@ def test_a_bundle_keeps_packed_lists_and_answers_from_them(tmp_path: Path, encod
 
 @pytest.mark.parametrize("encoding", ["float32", "float16", "uint8"])
 def test_packing_does_not_hide_an_index_of_an_older_model(tmp_path: Path, encoding: Encoding) -> None:
-    request = exported(Case(prune="top_l", signed=True)).request
+    request = exported(Case(top_l=6, signed=True)).request
     assert request.index is not None
     postings = request.index.postings
     wrong = np.array(postings.scores) + np.linspace(0, 1, postings.num_postings, dtype=np.float32)
@@ -144,11 +144,11 @@ def test_packing_does_not_hide_an_index_of_an_older_model(tmp_path: Path, encodi
 def test_ids_that_do_not_lead_back_to_the_items_are_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write_reversed(path: Path, value: Any) -> None:
-        original(path, value[::-1] if path.name == "items.json" else value)
+    def write_reversed(path: Path, value: Any, **options: Any) -> None:
+        original(path, value[::-1] if path.name == "items.json" else value, **options)
 
-    original = writer._write_json
-    monkeypatch.setattr(writer, "_write_json", write_reversed)
+    original = writer.write_json
+    monkeypatch.setattr(writer, "write_json", write_reversed)
     with pytest.raises(BundleError, match="differs from the live model in"):
         export_bundle(with_output(exported(Case()).request, tmp_path / "bundle"))
 

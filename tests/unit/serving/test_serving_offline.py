@@ -113,7 +113,7 @@ def test_a_missing_or_empty_file_is_a_data_error(
 def test_an_output_that_cannot_be_written_is_an_output_error(retriever: Retriever, tmp_path: Path) -> None:
     queries = write_lines(tmp_path / "q.jsonl", {"history": []})
     with pytest.raises(OutputError, match="cannot be written"):
-        recommend_file(retriever, queries, tmp_path / "absent" / "r.jsonl")
+        recommend_file(retriever, queries, queries / "r.jsonl")
 
 
 def test_the_input_is_not_overwritten(retriever: Retriever, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_recommending_imports_neither_model_nor_data_nor_training() -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     rooms = {name.split(".")[1] for name in done.stdout.split()}
-    assert rooms == {"environment", "errors", "index", "serving", "types"}
+    assert rooms == {"environment", "errors", "files", "index", "padding", "progress", "serving", "types"}
 
 
 RUN_AND_LIST = """

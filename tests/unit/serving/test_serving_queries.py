@@ -7,15 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bundle_cases import Case, exported, external
-from sparcode.data.histories import pad_history
 from sparcode.errors import DataError
 from sparcode.serving import open_bundle
 from sparcode.serving.features import make_feature_reader
-from sparcode.serving.queries import QueryReader, UnknownCounts, right_aligned
+from sparcode.serving.queries import QueryReader, UnknownCounts
 from sparcode.types import FeatureSpec
 
 CATEGORICAL = FeatureSpec("age", "categorical", size=3)
@@ -138,13 +135,3 @@ def test_a_warning_names_what_was_unknown(caplog: pytest.LogCaptureFixture) -> N
     assert [record.getMessage() for record in caplog.records] == [
         "queries.jsonl: not known to the bundle: 3 history items skipped, 1 feature values read as missing"
     ]
-
-
-@given(
-    st.lists(st.lists(st.integers(1, 99), max_size=9), min_size=1, max_size=4),
-    st.integers(1, 6),
-)
-def test_histories_are_aligned_as_in_training(histories: list[list[int]], length: int) -> None:
-    rows = right_aligned([np.array(items, np.int64) for items in histories], length)
-    assert rows.dtype == np.int32
-    assert rows.tolist() == [pad_history(items, length).tolist() for items in histories]

@@ -19,7 +19,7 @@ from sparcode.serving.updated_bundle import save_bundle
 sys.path.insert(0, str(Path(__file__).parents[3]))
 from update import main
 
-BY_FEATURES = Case(item_ids=False, prune="top_l", signed=True)
+BY_FEATURES = Case(item_ids=False, top_l=6, signed=True)
 BY_IDS = Case()
 QUERIES: list[dict[str, Any]] = [{"history": [external(3), external(8)]}, {"history": [external(5)]}]
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import io
 import json
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sparcode.errors import OutputError
-from sparcode.training import callbacks
 from sparcode.training.callbacks import (
     CodebookMonitor,
+    EpochProgress,
     MetricsLog,
-    Progress,
     TensorBoard,
     prepare_run_directory,
 )
@@ -60,14 +60,14 @@ def test_tensorboard_leaves_events_with_nested_names(tmp_path: Path, monkeypatch
 
 def test_progress_in_a_log_is_plain_lines_with_rate_and_eta(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     stream = io.StringIO()
-    progress = Progress("epoch 1/2", steps=4, total=8, done=0, stream=stream)
+    progress = EpochProgress("epoch 1/2", steps=4, total=8, done=0, stream=stream)
     for _ in range(3):
         now[0] += 6.0
         progress.advance(60, 1.25)
     progress.close()
-    assert stream.getvalue() == "epoch 1/2 step 2/4 loss 1.2500 10 samples/s run ETA 0.6 min\n"
+    assert stream.getvalue() == "epoch 1/2 2/4 steps, loss 1.2500, 10 samples/s, run ETA 0.6 min\n"
     assert progress.seconds == 18.0
     assert progress.samples_per_second == 10.0
 
@@ -79,7 +79,7 @@ class Terminal(io.StringIO):
 
 def test_progress_on_a_terminal_is_a_bar() -> None:
     stream = Terminal()
-    progress = Progress("epoch 1/1", steps=2, total=2, done=0, stream=stream)
+    progress = EpochProgress("epoch 1/1", steps=2, total=2, done=0, stream=stream)
     progress.advance(8, 0.5)
     progress.advance(8, 0.5)
     progress.close()

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, nn
 
+from helpers import tiny_config
 from sparcode.errors import CheckpointError, OutputError
 from sparcode.training import checkpoint
-from sparcode.training.checkpoint import CheckpointMeta, load_into, read_checkpoint, save_checkpoint
+from sparcode.training.checkpoint import (
+    CheckpointMeta,
+    load_into,
+    read_checkpoint,
+    save_checkpoint,
+    stored_config,
+)
 
 META = CheckpointMeta(
     config={"model": {"name": "sparcode"}, "seed": 3},
@@ -136,3 +145,39 @@ def test_a_directory_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OutputError, match="the checkpoint cannot be written"):
         save_checkpoint(tmp_path / "file" / "a.ckpt", [Tiny(1.0)], META)
+
+
+def with_config(config: dict[str, Any]) -> CheckpointMeta:
+    return replace(META, config=config)
+
+
+def test_the_stored_configuration_is_read_back() -> None:
+    config = tiny_config()
+    assert stored_config(Path("best.ckpt"), with_config(config.model_dump(mode="json"))) == config
+
+
+def test_a_checkpoint_with_a_key_that_was_renamed_is_refused_by_name() -> None:
+    values = tiny_config().model_dump(mode="json")
+    values["model"]["widht"] = values["model"].pop("embedding_size")
+    with pytest.raises(CheckpointError, match=r"model\.widht.*best\.ckpt.*train again"):
+        stored_config(Path("best.ckpt"), with_config(values))
+
+
+def test_a_checkpoint_without_a_key_of_the_model_is_refused_by_name() -> None:
+    values = tiny_config().model_dump(mode="json")
+    del values["model"]["quantizer"]["shared"]
+    with pytest.raises(CheckpointError, match=r"earlier version.*model.quantizer.shared.*train again"):
+        stored_config(Path("best.ckpt"), with_config(values))
+
+
+@pytest.mark.parametrize("text", ['{"format": 1, "epochs": 3}', '{"format": 1}', "[1]", "{"])
+def test_another_description_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "best.ckpt"
+    ms.save_checkpoint(
+        [{"name": "weight", "data": Tensor(np.zeros(2, np.float32))}],
+        str(path),
+        append_dict={checkpoint._META: text},
+        crc_check=True,
+    )
+    with pytest.raises(CheckpointError):
+        read_checkpoint(path)

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from helpers import ring_config, tiny_config, tiny_dataset
-from sparcode.config.arguments import TrainArguments
+from sparcode.config.arguments import EvalArguments, TrainArguments
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchOptions, make_batches
-from sparcode.errors import CheckpointError, OutputError, TrainingError
+from sparcode.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from sparcode.model.factory import build_network
 from sparcode.pipeline import runs
 from sparcode.pipeline import train as train_pipeline
+from sparcode.pipeline.evaluate import evaluate_run
 from sparcode.training import loop
 from sparcode.training.checkpoint import read_checkpoint
 from sparcode.training.loop import Trainer, TrainerParts
@@ -55,13 +56,13 @@ def train(config: Config, run_dir: Path, resume: bool = False) -> None:
 def train_and_die(config: Config, run_dir: Path, after_steps: int, resume: bool = False) -> None:
     """Train until the process is killed in the middle of an epoch."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "Progress", _killer(after_steps))
+        patch.setattr(loop, "EpochProgress", _killer(after_steps))
         with pytest.raises(Killed):
             train(config, run_dir, resume)
 
 
 def _killer(after_steps: int) -> type:
-    class DyingProgress(loop.Progress):
+    class DyingProgress(loop.EpochProgress):
         def __init__(self, title: str, steps: int, total: int, done: int) -> None:
             super().__init__(title, steps, total, done)
             self.steps_done = done
@@ -314,3 +315,27 @@ def test_the_last_epoch_is_always_quantized(tmp_path: Path, share: float) -> Non
 def test_a_run_leaves_tensorboard_events(straight: Path) -> None:
     assert list((straight / "tensorboard").glob("events.out.tfevents.*"))
     assert math.isfinite(records(straight)[0]["loss"])
+
+
+@pytest.mark.parametrize("model", ["sparcode", "two_tower"])
+def test_a_checkpoint_is_chosen_as_it_is_served(tmp_path: Path, model: str) -> None:
+    """Validation has the crosses and probes of serving: its metric is that of the weight that is kept."""
+    values = {"model.name": model, "crosses.kind": "following", "index.probes": 3, "train.epochs": 3}
+    config = ring_config(tmp_path, values)
+    train(config, tmp_path / "run")
+    _, meta = read_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    choice = json.loads((tmp_path / "run" / "crosses.json").read_text(encoding="utf-8"))
+    monitor = config.train.monitor
+    assert meta.metrics["cross_weight"] == choice["weight"] > 0
+    assert meta.metrics[monitor] == pytest.approx(max(tried[monitor] for tried in choice["tried"]))
+    network = runs.open_run(config, tmp_path / "run").network
+    if model == "sparcode":
+        assert network.quantizer.probes == 3
+
+
+def test_a_split_without_targets_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    values = {"model.name": "two_tower", "train.epochs": 1, "data.protocol": "ratio", "data.test_ratio": 0.0}
+    config = ring_config(tmp_path, values)
+    train(config, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"no user .* has a target in the test split"):
+        evaluate_run(EvalArguments(config, tmp_path / "run", "test", "exact", None))

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from sparcode.index.build.blocks import checked
 from sparcode.index.build.pruning import TopPruner
 from sparcode.index.inverted_index import InvertedIndex
-from sparcode.index.postings import PostingsBuffer
-from sparcode.index.terms import make_term_table
+from sparcode.index.postings import Lists, join_lists
 
 
 def append_lists(
@@ -18,7 +18,7 @@ def append_lists(
 ) -> InvertedIndex:
     """Add a list for every row of the blocks; its term id is the next one.
 
-    Memory: 8 bytes per posting of the index for a copy of it, 12 at the end; and a block.
+    Memory: 8 bytes per posting of the index for a copy of it, and a block.
 
     Args:
         index: an index that is not packed.
@@ -28,22 +28,20 @@ def append_lists(
 
     Returns:
         An index over all terms, with the metadata of the old one.
+
+    Raises:
+        IndexBuildError: a score that is not finite, or a block of another width.
     """
-    old, terms = index.postings, index.terms
-    pruner = TopPruner(top_l or index.num_items, signed)
-    buffer = PostingsBuffer()
-    buffer.append(old.list_lengths(), old.item_ids, old.scores)
-    floors = [np.zeros(index.num_terms, np.float32) if terms.floors is None else terms.floors]
+    old = index.postings
+    floors = np.zeros(index.num_terms, np.float32) if index.floors is None else index.floors
+    parts = [Lists(old.list_lengths(), old.item_ids, old.scores, floors)]
+    next_term = index.num_terms
     for block in blocks:
-        pruner.begin(len(block))
-        pruner.add(np.ascontiguousarray(block, dtype=np.float32), 1)
-        lengths, item_ids, scores, block_floors = pruner.finish()
-        buffer.append(lengths, item_ids, scores)
-        floors.append(block_floors)
-    postings = buffer.finish(index.num_items)
-    redirects = terms.redirects
-    if redirects is not None:
-        redirects = np.concatenate([redirects, np.arange(index.num_terms, postings.num_terms)])
-    all_floors = np.concatenate(floors)
-    table = make_term_table(postings.num_terms, all_floors if all_floors.any() else None, redirects)
-    return InvertedIndex(postings, index.metadata, table)
+        pruner = TopPruner(len(block), index.num_items, top_l, signed)
+        term_ids = np.arange(next_term, next_term + len(block))
+        pruner.add(checked(np.asarray(block, np.float32), term_ids, 1, index.num_items + 1), 1)
+        parts.append(pruner.finish())
+        next_term += len(block)
+    lists = join_lists(parts)
+    all_floors = lists.floors if lists.floors.any() else None
+    return InvertedIndex(lists.postings(index.num_items), index.metadata, all_floors)

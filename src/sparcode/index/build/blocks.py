@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import SparcodeError
-from sparcode.index.build.selection import all_finite
 from sparcode.index.codes import tokens_of_terms
 
 
@@ -46,17 +45,6 @@ class FingerprintedScorer(BlockScorer, Protocol):
         """Text that differs whenever a score does."""
 
 
-@runtime_checkable
-class ShortlistScorer(BlockScorer, Protocol):
-    """A scorer with a part that is cheap and says most: candidates come from it."""
-
-    def cheap_block(self, tokens: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
-        """As ``score_block``, by the cheap part alone."""
-
-    def score_pairs(self, tokens: NDArray[np.float32], item_ids: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Exact scores (T, n) of tokens (T, d) and the items (T, n) int32 of each."""
-
-
 def score_terms(
     scorer: BlockScorer, codebooks: NDArray[np.float32], term_ids: NDArray[np.int64], block_items: int
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
@@ -78,33 +66,32 @@ def score_terms(
     last = scorer.num_items
     for first in range(1, last + 1, block_items):
         stop = min(first + block_items, last + 1)
-        scores = np.asarray(scorer.score_block(tokens, first, stop))
-        yield first, checked(scores, term_ids, np.arange(first, stop)[None])
+        yield first, checked(np.asarray(scorer.score_block(tokens, first, stop)), term_ids, first, stop)
 
 
 def checked(
-    scores: NDArray[np.float32], term_ids: NDArray[np.int64], item_ids: NDArray
+    scores: NDArray[np.float32], term_ids: NDArray[np.int64], first: int, stop: int
 ) -> NDArray[np.float32]:
-    """The scores (T, I), contiguous, of terms (T,) and the items (1 or T, I).
+    """The scores of terms (T,) and the items ``first .. stop - 1``, contiguous.
 
     Raises:
         IndexBuildError: a score that is not finite, or an array of another shape or type.
     """
-    expected = (len(term_ids), item_ids.shape[1])
+    expected = (len(term_ids), stop - first)
     if scores.shape != expected or scores.dtype != np.float32:
         raise IndexBuildError(
             "scorer gave an array of another shape or type",
             expected=f"{expected} float32",
             received=f"{scores.shape} {scores.dtype}",
         )
-    scores = np.ascontiguousarray(scores)
-    if not all_finite(scores):
-        row, column = np.argwhere(~np.isfinite(scores))[0]
+    finite = np.isfinite(scores)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
         raise IndexBuildError(
             "score is not finite",
-            where=f"term {term_ids[row]}, item {item_ids[row % len(item_ids), column]}",
+            where=f"term {term_ids[row]}, item {first + column}",
             expected="a finite score",
             received=scores[row, column],
             remedy="the model has diverged: build from an earlier checkpoint",
         )
-    return scores
+    return np.ascontiguousarray(scores)

@@ -1,239 +1,130 @@
-"""Where finished blocks of lists wait for the end of the build: in memory, or in part files that survive it.
-
-Part files, all little-endian, in one directory:
-
-    item_ids.bin, scores.bin   int32 and float32 postings of the blocks, one after the other
-    lengths.bin, floors.bin    int64 and float32, one number for each list
-    journal.jsonl              first line: what is being built; then a line for each finished block, with the
-                               sizes and checksums of what it added to the four files
-
-A line is written after the data it speaks of. Whatever follows the last complete block, or does not have the
-checksum of its line, is cut off when a build resumes.
-"""
+"""Where finished blocks of lists wait for the end of a build, and how several builders divide the blocks."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import os
+import shutil
+import zipfile
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sparcode.errors import OutputError
+from sparcode.errors import OutputError, UsageError
+from sparcode.files import text_sha256
 from sparcode.index.build.blocks import IndexBuildError
-from sparcode.index.build.pruning import Lists
+from sparcode.index.postings import Lists, join_lists
 
-try:
-    import fcntl
-except ImportError:  # no such locks on this system: two builds in one directory go unnoticed
-    fcntl = None  # type: ignore[assignment]
-
-FILES = {"lengths.bin": "<i8", "item_ids.bin": "<i4", "scores.bin": "<f4", "floors.bin": "<f4"}
-"""Name and type of the files, in the order of :data:`Lists`."""
-
-_MOST_RESERVED = 1 << 28
-"""Postings for which memory is reserved at once, 2 GB; more is asked for when needed."""
-
-_JOURNAL = "journal.jsonl"
 _log = logging.getLogger(__name__)
 
 
-class MemoryParts:
-    """Blocks of lists in memory: 8 bytes a posting, 20 while arrays grow.
+@dataclass(frozen=True)
+class BuildShare:
+    """Where a build keeps its parts, and which of several builders this is; all get the same arguments.
 
-    Args:
-        max_postings: most postings to come, 0 = not known. Memory that is reserved but not written costs
-            nothing.
-    """
-
-    def __init__(self, max_postings: int = 0) -> None:
-        self._lengths: list[NDArray[np.int64]] = []
-        self._floors: list[NDArray[np.float32]] = []
-        room = min(max_postings, _MOST_RESERVED)
-        self._item_ids = np.empty(room, dtype=np.int32)
-        self._scores = np.empty(room, dtype=np.float32)
-        self._num_postings = 0
-        self.num_lists = 0
-
-    def append(self, lists: Lists) -> None:
-        """Add the lists of the next block of terms."""
-        lengths, item_ids, scores, floors = lists
-        start, stop = self._num_postings, self._num_postings + len(item_ids)
-        if stop > len(self._item_ids):
-            self._item_ids = _grown(self._item_ids, start, stop)
-            self._scores = _grown(self._scores, start, stop)
-        self._item_ids[start:stop] = item_ids
-        self._scores[start:stop] = scores
-        self._num_postings = stop
-        self._lengths.append(lengths)
-        self._floors.append(floors)
-        self.num_lists += len(lengths)
-
-    def finish(self) -> Lists:
-        """All lists."""
-        stop = self._num_postings
-        lengths, floors = np.concatenate(self._lengths), np.concatenate(self._floors)
-        return lengths, self._item_ids[:stop], self._scores[:stop], floors
-
-
-def _grown(array: NDArray, used: int, needed: int) -> NDArray:
-    """A copy with room for half as much again as is needed."""
-    grown = np.empty(needed + needed // 2, dtype=array.dtype)
-    grown[:used] = array[:used]
-    return grown
-
-
-class FileParts:
-    """Blocks of lists in a directory, which a later build of the same index continues.
-
-    Memory: one block. The finished arrays are memory-mapped: the directory must stay while they are in use.
-
-    Args:
-        directory: made if missing; nothing else may be in it.
-        fingerprint: of everything that the lists depend on.
+    Attributes:
+        work_dir: directory for part files, from which a later call continues a build that was killed; all
+            builders see it. None = the parts are in memory.
+        rank: 0 to size - 1.
+        size: number of builders.
+        add_up: the sum of a number over all builders; waits until all of them have given theirs.
 
     Raises:
-        IndexBuildError: another build is using the directory.
-        OutputError: it cannot be written.
+        UsageError: several builders without a directory in common.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], fingerprint: str) -> None:
-        self._directory = Path(directory)
-        self._fingerprint = fingerprint
-        self._files: dict[str, IO[bytes]] = {}
-        self.num_lists = 0
-        """Lists in the blocks that are finished."""
+    work_dir: str | os.PathLike[str] | None = None
+    rank: int = 0
+    size: int = 1
+    add_up: Callable[[int], int] = lambda number: number
 
-    def __enter__(self) -> FileParts:
+    def __post_init__(self) -> None:
+        if self.work_dir is None and self.size > 1:
+            raise UsageError("several builders need a directory in common", where="work_dir")
+
+    def blocks(self, count: int) -> range:
+        """Numbers of the blocks, of ``count``, that this builder scores; shares differ by at most one."""
+        return range(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+
+
+class Parts:
+    """Finished blocks of lists, by number: 8 bytes a posting in memory, and a file each if wanted.
+
+    Builds that would give other lists have other directories, so that several may run in one ``work_dir``.
+
+    Args:
+        share: of the build.
+        fingerprint: of everything that the lists depend on.
+    """
+
+    def __init__(self, share: BuildShare, fingerprint: str) -> None:
+        self._share = share
+        self._blocks: dict[int, Lists] = {}
+        self._directory: Path | None = None
+        if share.work_dir is not None:
+            name = text_sha256(fingerprint)[:16]
+            self._directory = Path(share.work_dir) / f"build-{name}"
+
+    def resume(self, number: int) -> bool:
+        """Whether a block was finished before, by this build or an earlier one that was killed."""
+        if self._directory is None or number in self._blocks:
+            return number in self._blocks
+        path = _file(self._directory, number)
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            for name in (_JOURNAL, *FILES):
-                self._files[name] = open(self._directory / name, "a+b")
-        except OSError as error:
-            self._close()
-            raise OutputError(
-                "parts of an index cannot be written", where=self._directory, received=error.strerror
-            ) from error
-        try:
-            self._lock()
-            self._resume()
-        except BaseException:
-            self._close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        for file in self._files.values():
-            file.close()
-
-    def _lock(self) -> None:
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._files[_JOURNAL], fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise IndexBuildError(
-                "another build is using this directory",
-                where=self._directory,
-                remedy="wait for it to end, or build in another directory",
-            ) from error
-
-    def _resume(self) -> None:
-        """Keep the finished blocks of the same build, and cut off everything else."""
-        journal = self._files[_JOURNAL]
-        journal.seek(0)
-        lines = journal.read().splitlines(keepends=True)
-        head = self._head()
-        kept = 0
-        sizes = dict.fromkeys(FILES, 0)
-        if lines and lines[0] != head:
-            _log.warning("%s: parts of another index are discarded", self._directory)
-        elif lines:
-            kept = len(head)
-            for line in lines[1:]:
-                block = _block_of(line)
-                if block is None or not self._holds(block, sizes):
-                    _log.warning("%s: what follows list %d is discarded", self._directory, self.num_lists)
-                    break
-                kept += len(line)
-                for name in FILES:
-                    sizes[name] += block[name][0]
-                self.num_lists = sizes["floors.bin"] // 4
-        for name, size in sizes.items():
-            self._files[name].truncate(size)
-        journal.truncate(kept)
-        if not kept:
-            journal.write(head)
-            journal.flush()
-        elif self.num_lists:
-            _log.info("%s: resumed after %d lists", self._directory, self.num_lists)
-
-    def _head(self) -> bytes:
-        return json.dumps({"version": 1, "fingerprint": self._fingerprint}).encode() + b"\n"
-
-    def _holds(self, block: dict[str, list[int]], starts: dict[str, int]) -> bool:
-        """Whether the files hold what the line of a block says."""
-        for name in FILES:
-            size, checksum = block[name]
-            file = self._files[name]
-            file.seek(starts[name])
-            data = file.read(size)
-            if len(data) != size or zlib.crc32(data) != checksum:
-                return False
+            with np.load(path, allow_pickle=False) as arrays:
+                self._blocks[number] = Lists(*(arrays[name] for name in Lists._fields))
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            _log.warning("%s is damaged and is built again: %s", path, error)
+            return False
         return True
 
-    def append(self, lists: Lists) -> None:
-        """Add the lists of the next block of terms.
+    def add(self, number: int, lists: Lists) -> None:
+        """Keep a finished block.
 
         Raises:
             OutputError: the disk is full, or the like.
         """
-        entry = {}
+        self._blocks[number] = lists
+        if self._directory is None:
+            return
+        path = _file(self._directory, number)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
         try:
-            for (name, dtype), array in zip(FILES.items(), lists, strict=True):
-                data = np.ascontiguousarray(array, dtype=dtype).view(np.uint8).data
-                self._files[name].write(data)
-                self._files[name].flush()
-                entry[name] = [len(data), zlib.crc32(data)]
-            self._files[_JOURNAL].write(json.dumps(entry).encode() + b"\n")
-            self._files[_JOURNAL].flush()
+            self._directory.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                np.savez(file, **lists._asdict())
+            os.replace(temporary, path)
         except OSError as error:
             raise OutputError(
                 "parts of an index cannot be written", where=self._directory, received=error.strerror
             ) from error
-        self.num_lists += len(lists[0])
 
-    def finish(self) -> Lists:
-        """All lists, memory-mapped read-only."""
-        lengths, item_ids, scores, floors = (
-            np.memmap(self._directory / name, dtype=dtype, mode="r")
-            if (self._directory / name).stat().st_size
-            else np.empty(0, dtype)
-            for name, dtype in FILES.items()
-        )
-        return lengths, item_ids, scores, floors
+    def finish(self, count: int) -> Lists:
+        """All lists, once all builders are through; the files are deleted then.
+
+        Raises:
+            IndexBuildError: blocks of another builder are missing.
+        """
+        self._share.add_up(0)
+        missing = [number for number in range(count) if not self.resume(number)]
+        if missing:
+            raise IndexBuildError(
+                "blocks of lists are missing", where=self._directory, received=f"block {missing[0]}",
+                remedy="build again; nothing else may delete the directory meanwhile",
+            )  # fmt: skip
+        self._share.add_up(0)
+        if self._directory is not None and self._share.rank == 0:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another build may be at work there
+                self._directory.parent.rmdir()
+        return join_lists(self._blocks[number] for number in range(count))
 
 
-def _block_of(line: bytes) -> dict[str, Any] | None:
-    """What a line of the journal says; None if it was not written to its end."""
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        block = json.loads(line)
-    except ValueError:
-        return None
-    known = isinstance(block, dict) and set(block) == set(FILES)
-    return block if known else None
+def _file(directory: Path, number: int) -> Path:
+    return directory / f"block-{number:06d}.npz"

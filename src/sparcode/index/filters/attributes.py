@@ -4,54 +4,64 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from sparcode.errors import IndexFormatError, UsageError
-from sparcode.index.filters.attribute_files import read_columns, write_columns
-from sparcode.index.filters.columns import Column
+from sparcode.index.filters.columns import check_column, kind_of
+from sparcode.index.storage.section_directory import (
+    DirectoryFormat,
+    open_section,
+    read_manifest,
+    write_directory,
+)
+
+_ATTRIBUTES = DirectoryFormat("sparcode-attributes", "attributes", "table")
 
 
 class ItemAttributes:
     """Named columns over the items of a catalogue; immutable.
 
     Args:
-        columns: by name, all over the same items.
+        columns: by name, all over the same items, see :mod:`sparcode.index.filters.columns`.
 
     Raises:
         IndexFormatError: columns of different lengths, or one whose invariants do not hold.
     """
 
-    def __init__(self, columns: Mapping[str, Column]) -> None:
+    def __init__(self, columns: Mapping[str, pa.Array]) -> None:
         if not columns:
             raise IndexFormatError("attributes need at least one column")
-        self._columns = dict(columns)
-        rows = {name: column.num_rows for name, column in self._columns.items()}
-        if len(set(rows.values())) != 1:
-            raise IndexFormatError("columns differ in length", received=rows)
-        for name, column in self._columns.items():
+        self.columns = dict(columns)
+        for name, column in self.columns.items():
             if not isinstance(name, str) or not name:
                 raise IndexFormatError("a column needs a name", received=repr(name))
-            try:
-                column.check()
-            except IndexFormatError as error:
-                raise IndexFormatError(f"column is inconsistent: {error}", where=name) from error
+            check_column(name, column)
+        rows = {name: len(column) for name, column in self.columns.items()}
+        if len(set(rows.values())) != 1:
+            raise IndexFormatError("columns differ in length", received=rows)
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str], *, verify: bool = True) -> ItemAttributes:
-        """Open a directory that :meth:`save` wrote; the arrays are memory-mapped.
+        """Open a directory that :meth:`save` wrote; the columns are memory-mapped.
 
         Args:
             directory: where it lies.
-            verify: compare the checksums of the arrays too.
+            verify: compare the checksum too.
 
         Raises:
             IndexFormatError: missing, damaged, inconsistent, or of another version; names file and section.
         """
-        columns = read_columns(directory, verify=verify)
+        manifest = read_manifest(Path(directory), _ATTRIBUTES)
         try:
-            return cls(columns)
-        except IndexFormatError as error:
+            (entry,) = manifest["sections"]
+            data = open_section(Path(directory), _ATTRIBUTES, entry, "|u1", verify=verify)
+            with pa.ipc.open_file(pa.py_buffer(data)) as file:
+                batch = file.get_batch(0)
+            return cls(dict(zip(batch.schema.names, batch.columns, strict=True)))
+        except (IndexFormatError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
             raise IndexFormatError(f"inconsistent attributes: {error}", where=directory) from error
 
     def save(self, directory: str | os.PathLike[str]) -> None:
@@ -60,32 +70,41 @@ class ItemAttributes:
         Raises:
             OutputError: the directory cannot be written; what was there before still is.
         """
-        write_columns(directory, self._columns, self.num_items)
+        batch = pa.record_batch(self.columns)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        data = np.frombuffer(sink.getvalue(), np.uint8)
+        write_directory(directory, _ATTRIBUTES, {"num_items": self.num_items}, {"table": (data, "|u1")})
+
+    def padded(self, num_items: int) -> ItemAttributes:
+        """The same attributes over a larger catalogue; those of further items are unknown."""
+        rows = pa.array([*range(self.num_items + 1), *[None] * (num_items - self.num_items)], pa.int64())
+        return ItemAttributes({name: column.take(rows) for name, column in self.columns.items()})
 
     @property
     def num_items(self) -> int:
         """Size of the catalogue; row 0 of every column is padding."""
-        return next(iter(self._columns.values())).num_rows - 1
+        return len(next(iter(self.columns.values()))) - 1
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns."""
-        return tuple(self._columns)
+        return tuple(self.columns)
 
-    def column(self, name: str) -> Column:
+    def column(self, name: str) -> pa.Array:
         """A column by its name.
 
         Raises:
             UsageError: unknown; names the columns there are, with their kinds.
         """
         try:
-            return self._columns[name]
+            return self.columns[name]
         except KeyError:
-            known = " | ".join(f"{name} ({column.kind})" for name, column in self._columns.items())
+            known = " | ".join(f"{name} ({kind_of(column)})" for name, column in self.columns.items())
             raise UsageError("unknown attribute", expected=known, received=repr(name)) from None
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the arrays."""
-        arrays = [value for column in self._columns.values() for value in vars(column).values()]
-        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+        """Bytes of the columns."""
+        return sum(column.nbytes for column in self.columns.values())

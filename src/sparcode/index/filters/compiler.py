@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-import operator
+import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import reduce
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sparcode.errors import UsageError
-from sparcode.index.bitsets import pack_bits
+from sparcode.index import bitsets as bits
 from sparcode.index.filters.attributes import ItemAttributes
-from sparcode.index.filters.columns import Category, MultiCategory, Number
+from sparcode.index.filters.columns import kind_of
 from sparcode.index.filters.parser import parse_predicate
 from sparcode.index.filters.predicates import (
     And,
@@ -36,13 +38,16 @@ Where: TypeAlias = "Predicate | str | Sequence[Predicate | str | None] | None"
 
 CACHE_BYTES = 64 << 20
 
-_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
-    "=": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
+_ENTRY_BYTES = 400
+"""What a remembered bitset takes beside its words and its text: objects and the dictionary's place."""
+
+_COMPARISONS = {
+    "=": pc.equal,
+    "!=": pc.not_equal,
+    "<": pc.less,
+    "<=": pc.less_equal,
+    ">": pc.greater,
+    ">=": pc.greater_equal,
 }
 
 _log = logging.getLogger(__name__)
@@ -56,18 +61,17 @@ class FilterCompiler:
 
     Args:
         attributes: what predicates speak of.
-        cache_bytes: bound of the bitsets remembered; the least recently used are forgotten first.
+        cache_bytes: bound of all that is remembered; the least recently used is forgotten first.
     """
 
     def __init__(self, attributes: ItemAttributes, cache_bytes: int = CACHE_BYTES) -> None:
         self.attributes = attributes
         self._cache_bytes = cache_bytes
-        self._cache: OrderedDict[Predicate, NDArray[np.uint64]] = OrderedDict()
+        self._cache: OrderedDict[str, NDArray[np.uint64] | str] = OrderedDict()
+        """Bitsets by the text of the normalized predicate, and such texts by other writings of them."""
         self._cached_bytes = 0
         self._lock = threading.Lock()
-        items = np.ones(attributes.num_items + 1, dtype=np.bool_)
-        items[0] = False
-        self._all = _frozen(pack_bits(items))
+        self._all = _frozen(bits.all_items(attributes.num_items))
 
     def compile(self, where: Predicate | str) -> NDArray[np.uint64]:
         """The items for which a predicate holds.
@@ -80,12 +84,16 @@ class FilterCompiler:
             UsageError: text that is no predicate, an unknown attribute, or a comparison that its kind does
                 not know.
         """
-        if isinstance(where, str):
-            where = parse_predicate(where)
-        if not isinstance(where, Compare | In | Has | And | Or | Not):
+        if not isinstance(where, str | Compare | In | Has | And | Or | Not):
             raise UsageError("not a predicate", expected="a predicate or its text", received=repr(where))
-        words = self._recall(where)
-        return self._remembered(normalized(where)) if words is None else words
+        text = str(where)
+        words = self._recall(text)
+        if words is not None:
+            return words
+        predicate = normalized(parse_predicate(where) if isinstance(where, str) else where)
+        words = self._remembered(predicate)
+        self._remember(text, str(predicate))
+        return words
 
     def masks(self, where: Where, num_queries: int) -> NDArray[np.uint64] | None:
         """The bitsets of a batch of queries.
@@ -105,47 +113,61 @@ class FilterCompiler:
             return None if not rows or rows[0] is self._all else rows[0]
         return np.stack(rows)
 
-    def _recall(self, predicate: Predicate) -> NDArray[np.uint64] | None:
+    def _recall(self, text: str) -> NDArray[np.uint64] | None:
         with self._lock:
-            words = self._cache.get(predicate)
-            if words is not None:
-                self._cache.move_to_end(predicate)
-        return words
+            found = self._cache.get(text)
+            if found is not None:
+                self._cache.move_to_end(text)
+            if isinstance(found, str):
+                text, found = found, self._cache.get(found)
+                if found is not None:
+                    self._cache.move_to_end(text)
+        return found if isinstance(found, np.ndarray) else None
 
     def _remembered(self, predicate: Predicate) -> NDArray[np.uint64]:
-        words = self._recall(predicate)
+        text = str(predicate)
+        words = self._recall(text)
         if words is None:
-            words = self._evaluate(predicate)
-            self._remember(predicate, words)
+            words = _frozen(self._evaluate(predicate))
+            self._remember(text, words)
         return words
 
-    def _remember(self, predicate: Predicate, words: NDArray[np.uint64]) -> None:
+    def _remember(self, text: str, found: NDArray[np.uint64] | str) -> None:
         with self._lock:
-            if predicate not in self._cache:
-                self._cache[predicate] = words
-                self._cached_bytes += words.nbytes
+            if text not in self._cache:
+                self._cache[text] = found
+                self._cached_bytes += _size(text, found)
             while self._cached_bytes > self._cache_bytes:
-                self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+                self._cached_bytes -= _size(*self._cache.popitem(last=False))
 
     def _evaluate(self, predicate: Predicate) -> NDArray[np.uint64]:
         if isinstance(predicate, And):
-            return _frozen(reduce(np.bitwise_and, map(self._remembered, predicate.parts)))
+            return reduce(np.bitwise_and, map(self._remembered, predicate.parts))
         if isinstance(predicate, Or):
-            return _frozen(reduce(np.bitwise_or, map(self._remembered, predicate.parts)))
+            return reduce(np.bitwise_or, map(self._remembered, predicate.parts))
         if isinstance(predicate, Not):
-            return _frozen(self._all & ~self._remembered(predicate.part))
+            return self._all & ~self._remembered(predicate.part)
         column = self.attributes.column(predicate.attribute)
-        if isinstance(column, Number):
-            return _frozen(pack_bits(_numbers(column, predicate)))
-        texts = _texts(predicate)
-        for text in column.unknown_texts(texts):
-            _log.warning("no item has %s %r: nothing matches it", predicate.attribute, text)
-        flags = _categories if isinstance(column, Category) else _sets
-        return _frozen(pack_bits(flags(column, predicate, texts)))  # type: ignore[arg-type]
+        kind = kind_of(column)
+        if kind == "number":
+            holds = _numbers(column, predicate)
+            return self._all & _bit_buffer(holds, 0) & _bit_buffer(holds, 1)
+        texts = pa.array(_texts(predicate), pa.string())
+        vocabulary = column.dictionary if kind == "category" else column.values.dictionary
+        matching = _matching(vocabulary, predicate, texts)
+        holds_of = _categories if kind == "category" else _sets
+        return self._all & holds_of(column, predicate, matching)
 
 
-def _numbers(column: Number, predicate: Compare | In | Has) -> NDArray[np.bool_]:
-    """(num_items + 1,) whether a number fulfils a predicate; NaN fulfils none."""
+def _matching(vocabulary: pa.Array, predicate: Compare | In | Has, texts: pa.Array) -> pa.Array:
+    """(len(vocabulary),) whether each text is one of the predicate's; others of these are warned of."""
+    for text in texts.filter(pc.invert(pc.is_in(texts, value_set=vocabulary))).to_pylist():
+        _log.warning("no item has %s %r: nothing matches it", predicate.attribute, text)
+    return pc.is_in(vocabulary, value_set=texts)
+
+
+def _numbers(column: pa.Array, predicate: Compare | In | Has) -> pa.BooleanArray:
+    """(num_items + 1,) whether a number fulfils a predicate; null where it is unknown."""
     if isinstance(predicate, Has):
         raise _unsupported(predicate, "a number", "=, !=, <, <=, >, >=, in or between")
     given = (predicate.value,) if isinstance(predicate, Compare) else predicate.values
@@ -153,29 +175,50 @@ def _numbers(column: Number, predicate: Compare | In | Has) -> NDArray[np.bool_]
         if isinstance(value, str):
             raise _unsupported(predicate, "a number", f"a number in place of {value_text(value)}")
     if isinstance(predicate, In):
-        return np.isin(column.values, np.array(predicate.values, dtype=np.float64))
-    holds: NDArray[np.bool_] = _COMPARISONS[predicate.operator](column.values, predicate.value)
-    return holds & ~np.isnan(column.values) if predicate.operator == "!=" else holds
+        return pc.is_in(column, value_set=pa.array(map(float, predicate.values), pa.float64()))
+    return _COMPARISONS[predicate.operator](column, pa.scalar(float(predicate.value)))
 
 
-def _categories(column: Category, predicate: Compare | In | Has, texts: list[str]) -> NDArray[np.bool_]:
+def _categories(column: pa.Array, predicate: Compare | In | Has, matching: pa.Array) -> NDArray[np.uint64]:
     if isinstance(predicate, Has) or (
         isinstance(predicate, Compare) and predicate.operator not in ("=", "!=")
     ):
         raise _unsupported(predicate, "a category", "=, != or in")
-    table = column.table_of(texts)
     if isinstance(predicate, Compare) and predicate.operator == "!=":
-        table[:-1] = ~table[:-1]  # the last row is that of the unknown, code -1
-    return table[column.codes]
+        matching = pc.invert(matching)
+    return bits.pack_bits(_looked_up(matching, column.indices)) & _bit_buffer(column, 0)
 
 
-def _sets(column: MultiCategory, predicate: Compare | In | Has, texts: list[str]) -> NDArray[np.bool_]:
+def _sets(column: pa.Array, predicate: Compare | In | Has, matching: pa.Array) -> NDArray[np.uint64]:
     if isinstance(predicate, Compare):
         raise _unsupported(predicate, "a set", "has or in")
-    hits = np.zeros(len(column.codes) + 1, dtype=np.int64)
-    np.cumsum(column.table_of(texts)[column.codes], out=hits[1:])
-    before = hits[column.indptr]
-    return before[1:] > before[:-1]
+    holds = np.zeros(len(column), dtype=np.bool_)
+    hits = _looked_up(matching, column.flatten().indices)
+    holds[pc.list_parent_indices(column).to_numpy()[hits]] = True
+    return bits.pack_bits(holds)
+
+
+def _looked_up(matching: pa.Array, codes: pa.Array) -> NDArray[np.bool_]:
+    """(n,) whether the text of each code matches; anything where a code is null."""
+    table = matching.to_numpy(zero_copy_only=False)
+    numbers = np.frombuffer(codes.buffers()[1], np.int32)[codes.offset : codes.offset + len(codes)]
+    return table.take(numbers, mode="clip") if len(table) else np.zeros(len(codes), np.bool_)
+
+
+def _bit_buffer(array: pa.Array, which: int) -> NDArray[np.uint64]:
+    """The validity bits (0) or the values (1) of an array, which Arrow has in the order of a bitset."""
+    buffer, size = array.buffers()[which], bits.num_words(len(array) - 1) * 8
+    if buffer is None:  # nothing is null
+        return np.full(size // 8, ~np.uint64(0))
+    packed = np.zeros(size, np.uint8)
+    count = min(size, -(-len(array) // 8))
+    packed[:count] = np.frombuffer(buffer, np.uint8)[:count]
+    return packed.view(np.uint64)
+
+
+def _size(text: str, found: NDArray[np.uint64] | str) -> int:
+    held = sys.getsizeof(found) if isinstance(found, str) else found.nbytes
+    return _ENTRY_BYTES + sys.getsizeof(text) + held
 
 
 def _texts(predicate: Compare | In | Has) -> list[str]:

@@ -25,6 +25,9 @@ from sparcode.index.filters.predicates import (
 MAX_DEPTH = 50
 """Parentheses and ``not`` inside one another; keeps the recursion far from the interpreter's limit."""
 
+_SHORT = 200
+"""Characters of a text that is remembered once it has been read: at most a few megabytes together."""
+
 _INTEGER_DIGITS = 20  # longer integers are refused like other huge numbers, without converting them
 
 _TOKEN = re.compile(
@@ -46,17 +49,23 @@ class _Token:
     at: int
 
 
-@lru_cache(maxsize=1024)
 def parse_predicate(text: str) -> Predicate:
     """Read a predicate such as ``genres has "Action" and year between 1990 and 1999``.
 
     Raises:
         UsageError: naming the position of the fault, counted from 1.
     """
+    return _remembered(text) if len(text) <= _SHORT else _parsed(text)
+
+
+def _parsed(text: str) -> Predicate:
     parser = _Parser(text)
     predicate = parser.disjunction(0)
     parser.expect("end", "", "and, or, or the end")
     return predicate
+
+
+_remembered = lru_cache(maxsize=1024)(_parsed)
 
 
 def _tokens(text: str) -> list[_Token]:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeAlias
 
 from sparcode.errors import UsageError
@@ -81,34 +79,40 @@ class Has:
 
 
 @dataclass(frozen=True)
-class And:
+class _Joined:
+    parts: tuple[Predicate, ...]
+
+    word = ""
+
+    def __post_init__(self) -> None:
+        if len(self.parts) < 2:
+            raise UsageError(f"{self.word} joins at least two predicates", received=len(self.parts))
+        object.__setattr__(self, "parts", tuple(self.parts))
+
+
+@dataclass(frozen=True)
+class And(_Joined):
     """All parts hold.
 
     Raises:
         UsageError: fewer than two parts.
     """
 
-    parts: tuple[Predicate, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", _checked_parts(self.parts, "and"))
+    word = "and"
 
     def __str__(self) -> str:
         return " and ".join(f"({part})" if isinstance(part, And | Or) else str(part) for part in self.parts)
 
 
 @dataclass(frozen=True)
-class Or:
+class Or(_Joined):
     """At least one part holds.
 
     Raises:
         UsageError: fewer than two parts.
     """
 
-    parts: tuple[Predicate, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", _checked_parts(self.parts, "or"))
+    word = "or"
 
     def __str__(self) -> str:
         return " or ".join(f"({part})" if isinstance(part, Or) else str(part) for part in self.parts)
@@ -124,7 +128,6 @@ class Not:
         return f"not ({self.part})" if isinstance(self.part, And | Or) else f"not {self.part}"
 
 
-@lru_cache(maxsize=4096)
 def normalized(predicate: Predicate) -> Predicate:
     """An equivalent predicate, equal for writings that differ in order, repetition or nesting."""
     if isinstance(predicate, In):
@@ -176,9 +179,3 @@ def value_text(value: Value) -> str:
 def _quoted(text: str, quote: str) -> str:
     escaped = text.replace("\\", "\\\\").replace(quote, "\\" + quote)
     return f"{quote}{escaped}{quote}"
-
-
-def _checked_parts(parts: Sequence[Predicate], name: str) -> tuple[Predicate, ...]:
-    if len(parts) < 2:
-        raise UsageError(f"{name} joins at least two predicates", received=len(parts))
-    return tuple(parts)

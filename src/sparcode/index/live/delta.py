@@ -1,4 +1,4 @@
-"""Posting lists of a few items for all terms of an index: what an update adds."""
+"""Posting lists of a few items for all terms of an index: what an update adds, and how it is merged."""
 
 from __future__ import annotations
 
@@ -7,99 +7,78 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sparcode.index import bitsets as bits
+from sparcode.index.arrays import borders_of
 from sparcode.index.build.blocks import BlockScorer, score_terms
-from sparcode.index.build.pruning import ShiftPruner
-from sparcode.index.inverted_index import InvertedIndex
-from sparcode.index.postings import Postings, PostingsBuffer
-from sparcode.index.terms import TermTable
+from sparcode.index.postings import Lists, Postings, join_lists, make_postings
 
-BLOCK_TERMS = 256
-BLOCK_ITEMS = 4096
+_BLOCK_SCORES = 1 << 22
 
 
 def score_items(
     item_ids: NDArray[np.int64],
     scorer: BlockScorer,
     codebooks: NDArray[np.float32],
-    terms: TermTable,
-    num_terms: int,
-) -> Postings:
-    """Score items for the codes that have a list of their own, by the rule that the index was built with.
+    floors: NDArray[np.float32],
+) -> Lists:
+    """Score items for the terms of codes, by the rule that the index was built with.
 
     An item gets a posting where its score exceeds the floor of the list, which stays what it was when the
     list was built, and the posting holds the difference.
 
-    Memory: some copies of a block of ``BLOCK_TERMS * BLOCK_ITEMS`` scores, and the postings.
+    Memory: some copies of 16 MB of scores, or of the scores of one term, and the postings.
 
     Args:
         item_ids: (n,) int64, ascending and unique, at least 1.
         scorer: of n items; its item ``j`` is ``item_ids[j - 1]``.
         codebooks: (S, M, N, d) float32, see ``codes.tokens_of_terms``.
-        terms: floors (none = 0) and redirects of the index.
-        num_terms: terms of codes; they are the first ones of the index.
+        floors: (T,) float32 of the terms of codes.
 
     Returns:
-        Lists of all terms; those that are redirected to another term are empty.
+        Lists of the T terms.
 
     Raises:
         IndexBuildError: the scorer gives a score that is not finite, or an array of another shape or type.
     """
-    floors = np.zeros(num_terms, np.float32) if terms.floors is None else terms.floors
-    own = np.arange(num_terms) if terms.redirects is None else terms.redirects[:num_terms]
-    materialised = np.flatnonzero(own == np.arange(num_terms))
-    lengths_of_terms = np.zeros(num_terms, dtype=np.int64)
-    found_items: list[NDArray[np.int32]] = []
-    found_scores: list[NDArray[np.float32]] = []
-    for start in range(0, len(materialised), BLOCK_TERMS):
-        block = materialised[start : start + BLOCK_TERMS]
-        pruner = ShiftPruner(-floors[block])
-        pruner.begin(len(block))
-        for first, scores in score_terms(scorer, codebooks, block, BLOCK_ITEMS):
-            pruner.add(scores, first)
-        lengths, places, kept, _ = pruner.finish()
-        lengths_of_terms[block] = lengths
-        found_items.append(item_ids[places - 1].astype(np.int32))
-        found_scores.append(kept)
-    buffer = PostingsBuffer()
-    buffer.append(lengths_of_terms, _join(found_items, np.int32), _join(found_scores, np.float32))
-    return buffer.finish(int(item_ids[-1]))
+    parts = []
+    step = max(_BLOCK_SCORES // len(item_ids), 1)
+    for start in range(0, len(floors), step):
+        terms = np.arange(start, min(start + step, len(floors)))
+        ((_, scores),) = score_terms(scorer, codebooks, terms, len(item_ids))
+        gains = scores - floors[terms, None]
+        kept = gains > 0
+        items = item_ids[np.nonzero(kept)[1]].astype(np.int32)
+        parts.append(Lists(kept.sum(axis=1), items, gains[kept], floors[terms]))
+    return join_lists(parts)
 
 
-def with_kept_lists(
-    postings: Postings, indexes: Sequence[InvertedIndex], item_ids: NDArray[np.int64], first_term: int
-) -> Postings:
-    """Postings of items for the terms of codes, continued by those that the items have for all other terms.
+def lists_of_items(postings: Postings, owned: bits.Bits) -> Lists:
+    """The lists with the postings of some items alone; the floors are left to the caller, and 0 here."""
+    kept = bits.contains(owned, postings.item_ids)
+    terms = np.repeat(np.arange(postings.num_terms), postings.list_lengths())
+    lengths = np.bincount(terms[kept], minlength=postings.num_terms)
+    floors = np.zeros(postings.num_terms, np.float32)
+    return Lists(lengths, postings.item_ids[kept], postings.scores[kept], floors)
 
-    Whether an index still counts an item does not matter: postings of these terms never change.
+
+def merge_postings(parts: Sequence[tuple[Postings, bits.Bits]], num_items: int) -> Postings:
+    """Posting lists with what is in force of several.
+
+    Memory: some 40 bytes a posting.
 
     Args:
-        postings: lists of the terms below ``first_term``.
-        indexes: all over the same terms; where several hold a posting they agree.
-        item_ids: (n,) int64, ascending and unique.
-        first_term: first term whose list is kept.
+        parts: posting lists over the same terms, and the items that count in each; these are disjoint.
+        num_items: size of the catalogue, at least that of every part.
     """
-    lengths = np.zeros(indexes[0].num_terms - first_term, dtype=np.int64)
-    found_items: list[NDArray[np.int32]] = []
-    found_scores: list[NDArray[np.float32]] = []
-    for place in range(len(lengths)):
-        parts = [_postings_of(index, first_term + place, item_ids) for index in indexes]
-        items, firsts = np.unique(np.concatenate([part[0] for part in parts]), return_index=True)
-        lengths[place] = len(items)
-        found_items.append(items)
-        found_scores.append(np.concatenate([part[1] for part in parts])[firsts])
-    buffer = PostingsBuffer()
-    buffer.append(postings.list_lengths(), postings.item_ids, postings.scores)
-    buffer.append(lengths, _join(found_items, np.int32), _join(found_scores, np.float32))
-    return buffer.finish(postings.num_items)
-
-
-def _postings_of(
-    index: InvertedIndex, term: int, item_ids: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    items, scores = index.posting_list(term)
-    kept = np.isin(items, item_ids)
-    return items[kept], scores[kept]
-
-
-def _join(chunks: list[NDArray], dtype: type) -> NDArray:
-    return np.concatenate(chunks) if chunks else np.empty(0, dtype=dtype)
+    places, scores = [], []
+    for postings, owned in parts:
+        lists = lists_of_items(postings, owned)
+        terms = np.repeat(np.arange(postings.num_terms), lists.lengths)
+        places.append((terms << 32) | lists.item_ids)  # ascending: term, then item
+        scores.append(lists.scores)
+    joined, gains = np.concatenate(places), np.concatenate(scores)
+    order = np.argsort(joined, kind="stable")  # two ascending runs or more: merged in linear time
+    joined, gains = joined[order], gains[order]
+    lengths = np.bincount(joined >> 32, minlength=parts[0][0].num_terms)
+    item_ids = (joined & 0xFFFFFFFF).astype(np.int32)
+    return make_postings(borders_of(lengths), item_ids, gains, num_items)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -17,22 +17,17 @@ from sparcode.index.build.blocks import BlockScorer
 from sparcode.index.filters.attributes import ItemAttributes
 from sparcode.index.filters.compiler import FilterCompiler
 from sparcode.index.inverted_index import InvertedIndex
-from sparcode.index.live.delta import score_items, with_kept_lists
-from sparcode.index.live.merging import compile_merging, merge_postings
+from sparcode.index.live.delta import lists_of_items, merge_postings, score_items
 from sparcode.index.live.snapshot import Segment, Snapshot
 from sparcode.index.live.store import read_snapshot, write_snapshot
-from sparcode.index.postings import MAX_ITEM_ID, make_postings
+from sparcode.index.postings import MAX_ITEM_ID, join_lists
 from sparcode.types import SearchResult
-
-TIER_RATIO = 4
-"""A delta is merged with the one before it unless that is at least so many times larger."""
-
-MAX_DELTAS = 4
-"""Deltas that a search visits at most, beside the base."""
 
 
 class LiveIndex:
-    """An inverted index with updates, over a base that is never rewritten except by :meth:`compact`.
+    """An inverted index with updates: a base, rewritten by :meth:`compact` alone, and one delta over it.
+
+    An update makes the delta anew, in time that grows with the delta; compact when it has become large.
 
     After any sequence of updates, results are bit for bit those of an index whose list of term t holds every
     live item i with ``score(t, i) > floor_t``, at ``score(t, i) - floor_t``. Floors are those of the base and
@@ -62,7 +57,6 @@ class LiveIndex:
         self._codebooks = np.asarray(codebooks, dtype=np.float32)
         self._snapshot = snapshot
         self._lock = threading.Lock()
-        compile_merging()
         sizes, num_terms = self._codebooks.shape, snapshot.segments[0].index.num_terms
         if len(sizes) != 4 or sizes[0] * sizes[2] ** sizes[1] > num_terms:
             raise UsageError(
@@ -140,16 +134,14 @@ class LiveIndex:
         A packed base is packed again, in the same way: where that rounds scores, those of deltas are rounded
         now, and those of the base may be once more.
 
-        Searches go on meanwhile. Memory: 8 bytes per posting beside the old base, until the last reader has
-        let go of that, and as much again for a packed base, which is decoded as a whole.
+        Searches go on meanwhile. Memory: some 40 bytes a posting.
         """
         with self._lock:
             old = self._snapshot
-            base, *deltas = old.segments
-            if not deltas and not base.num_dead and base.index.num_items == old.num_items:
+            base = old.segments[0]
+            if len(old.segments) == 1 and not base.num_dead and base.index.num_items == old.num_items:
                 return
-            nothing = _nothing(base.index.num_terms, old.num_items)
-            whole = _merged(base, reduce(_merged, reversed(deltas), nothing))
+            whole = _merged(old.segments, old.num_items, base.index)
             if base.index.encoding != "plain":
                 whole = replace(whole, index=whole.index.pack(base.index.encoding))
             self._snapshot = replace(old, segments=(whole,))
@@ -191,15 +183,18 @@ class LiveIndex:
         if not len(ids):
             return
         old = self._snapshot
-        base = old.segments[0].index
-        postings = score_items(ids, scorer, self._codebooks, base.terms, self._num_code_terms)
-        if base.num_terms > self._num_code_terms:
-            indexes = [segment.index for segment in old.segments]
-            postings = with_kept_lists(postings, indexes, ids, self._num_code_terms)
-        owned = bits.with_items(bits.no_items(postings.num_items), ids)
-        fresh = Segment(InvertedIndex(postings, terms=base.terms), owned)
-        segments = _in_tiers((*_bury(old.segments, ids), fresh))
-        self._snapshot = replace(old, segments=segments, num_items=max(old.num_items, int(ids[-1])))
+        base, last = old.segments[0].index, int(ids[-1])
+        floors = np.zeros(base.num_terms, np.float32) if base.floors is None else base.floors
+        made = score_items(ids, scorer, self._codebooks, floors[: self._num_code_terms])
+        owned = bits.with_items(bits.no_items(last), ids)
+        kept = lists_of_items(base.part(self._num_code_terms, base.num_terms), owned)
+        postings = join_lists([made, kept]).postings(last)
+        base_segment, *delta = _bury(old.segments, ids)
+        fresh = Segment(InvertedIndex(postings, floors=base.floors), owned)
+        num_items = max(last, *(segment.index.num_items for segment in delta)) if delta else last
+        merged = _merged([*delta, fresh], num_items, base) if delta else fresh
+        segments = (base_segment, merged)
+        self._snapshot = replace(old, segments=segments, num_items=max(old.num_items, last))
 
     def _checked(self, item_ids: ArrayLike, live: bool) -> NDArray[np.int64]:
         ids = np.asarray(item_ids)
@@ -242,27 +237,10 @@ def _bury(segments: tuple[Segment, ...], ids: NDArray[np.int64]) -> tuple[Segmen
     return tuple(left)
 
 
-def _in_tiers(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
-    """Merge the last deltas until each is much larger than the next, and they are few."""
-    base, *deltas = segments
-    while len(deltas) > 1 and (
-        deltas[-2].index.num_postings < TIER_RATIO * deltas[-1].index.num_postings or len(deltas) > MAX_DELTAS
-    ):
-        deltas[-2:] = [_merged(deltas[-2], deltas[-1])]
-    return (base, *deltas)
-
-
-def _merged(first: Segment, second: Segment) -> Segment:
-    """One segment with what is in force of two, and the terms and metadata of the first."""
-    postings = merge_postings((first.index.postings, first.owned), (second.index.postings, second.owned))
-    size = max(len(first.owned), len(second.owned))
-    owned = np.zeros(size, dtype=np.uint64)
-    for segment in (first, second):
+def _merged(segments: Sequence[Segment], num_items: int, like: InvertedIndex) -> Segment:
+    """One segment with what is in force of several, and the floors and metadata of an index."""
+    parts = [(segment.index.postings, segment.owned) for segment in segments]
+    owned = bits.no_items(num_items)
+    for segment in segments:
         owned[: len(segment.owned)] |= segment.owned
-    return Segment(InvertedIndex(postings, first.index.metadata, first.index.terms), owned)
-
-
-def _nothing(num_terms: int, num_items: int) -> Segment:
-    """A segment that owns nothing."""
-    postings = make_postings(np.zeros(num_terms + 1, np.int64), np.empty(0, np.int32), [], num_items)
-    return Segment(InvertedIndex(postings), bits.no_items(num_items))
+    return Segment(InvertedIndex(merge_postings(parts, num_items), like.metadata, like.floors), owned)

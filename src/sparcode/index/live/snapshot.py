@@ -12,8 +12,8 @@ from sparcode.errors import UsageError
 from sparcode.index.bitsets import Bits
 from sparcode.index.filters.compiler import FilterCompiler, Where
 from sparcode.index.inverted_index import InvertedIndex, Kernel
-from sparcode.index.live.merging import merge_results
 from sparcode.index.search.queries import IdFilter, make_id_lists
+from sparcode.index.search.results import best_candidates
 from sparcode.types import SearchResult
 
 
@@ -40,7 +40,7 @@ class Snapshot:
     """A state that never changes: every item is owned by at most one segment.
 
     Attributes:
-        segments: the base first, then what was added since, oldest first; all over the same terms.
+        segments: the base, and what was added since, if anything was; over the same terms.
         num_items: the largest item id that a filter may name.
         filters: what ``where`` speaks of, None without attributes; items beyond its own match no predicate.
     """
@@ -57,7 +57,7 @@ class Snapshot:
         exclude: IdFilter = None,
         allow: IdFilter = None,
         num_threads: int = 1,
-        kernel: Kernel = "auto",
+        kernel: Kernel = "compiled",
         *,
         where: Where = None,
         mask: Bits | None = None,
@@ -95,8 +95,11 @@ class Snapshot:
             )
         if len(results) == 1:
             return results[0]
-        merged = merge_results([part.item_ids for part in results], [part.scores for part in results])
-        return SearchResult(*merged)
+        item_ids, scores = (
+            np.concatenate([getattr(part, name) for part in results], axis=1)
+            for name in ("item_ids", "scores")
+        )
+        return best_candidates(item_ids, scores, k)
 
     def _restricted(self, mask: Bits | None, where: Where, num_queries: int) -> Bits | None:
         """What both ``mask`` and ``where`` permit."""

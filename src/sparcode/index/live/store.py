@@ -7,7 +7,6 @@ Layout: docs/updates.md.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sparcode.errors import IndexFormatError, OutputError
+from sparcode.files import file_sha256
 from sparcode.index import bitsets as bits
 from sparcode.index.inverted_index import InvertedIndex
 from sparcode.index.live.snapshot import Segment, Snapshot
@@ -90,7 +90,7 @@ def _entry(place: Path, segment: Segment) -> dict[str, Any]:
 
 def _sha256(place: Path) -> str:
     """Digest of an index's manifest, which in turn holds those of its sections."""
-    return hashlib.sha256((place / MANIFEST_NAME).read_bytes()).hexdigest()
+    return file_sha256(place / MANIFEST_NAME)
 
 
 def _open_segment(target: Path, entry: dict[str, Any], section: dict[str, Any], verify: bool) -> Segment:

@@ -109,6 +109,11 @@ def unpack_ids(words, start, item_ids):  # type: ignore[no-untyped-def]
         mask = (_ONE << width) - _ONE
         position += _WIDTH_BITS
         block = item_ids[first : first + BLOCK]
+        if width == 0:  # consecutive ids
+            for place in range(len(block)):
+                block[place] = item + np.int32(1) + np.int32(place)
+            item += np.int32(len(block))
+            continue
         for place in range(len(block)):
             word, shift = position >> _SIX, position & _LOW6
             pair = (words[word] >> shift) | ((words[word + _ONE] << _ONE) << (_LOW6 - shift))

@@ -11,6 +11,9 @@ from sparcode.index.packed.bits import check_ids
 from sparcode.index.packed.lists import PackedLists
 from sparcode.index.postings import MAX_ITEM_ID
 
+_CHECK_CODES = 1 << 22
+"""Codes checked at once."""
+
 
 def check_packed_structure(lists: PackedLists) -> None:
     """Check counts and sizes; cost grows with the number of terms only.
@@ -30,7 +33,9 @@ def check_packed_structure(lists: PackedLists) -> None:
                 received=len(getattr(lists, name)),
             )
     _refuse("lengths", (lists.lengths < 0) | (lists.lengths > lists.num_items + 1), lists.lengths)
-    _refuse("id_words", (lists.id_words < 0) | ((lists.lengths == 0) & (lists.id_words > 0)), lists.id_words)
+    _refuse(
+        "id_words", (lists.id_words < 0) | ((lists.lengths == 0) != (lists.id_words == 0)), lists.id_words
+    )
     _refuse("steps", ~(np.isfinite(lists.steps) & (lists.steps > 0)), lists.steps)
     for name, size in (("ids", lists.id_starts[-1] + 2), ("codes", lists.code_starts[-1])):
         if len(getattr(lists, name)) != size:
@@ -40,8 +45,7 @@ def check_packed_structure(lists: PackedLists) -> None:
 
 
 def check_packed_contents(lists: PackedLists) -> None:
-    """Check every posting: ids fill their words and are in range, scores are finite and above 0, and a dense
-    list has as many codes as postings.
+    """Check every posting: ids fill their words and are in range, scores are finite and above 0.
 
     Raises:
         IndexFormatError: naming the first term at fault.
@@ -55,39 +59,20 @@ def check_packed_contents(lists: PackedLists) -> None:
 
 
 def _check_codes(lists: PackedLists) -> None:
-    """Scores grow with codes, so that the smallest and the largest code of a list vouch for all."""
-    codes = lists.codes.view(np.uint16) if lists.encoding == "float16" else lists.codes
-    smallest, largest = np.zeros((2, lists.num_terms), dtype=codes.dtype)
-    counts = np.zeros(lists.num_terms, dtype=np.int64)
-    _summarize_codes(lists.code_starts, codes, smallest, largest, counts)
-    good = counts == lists.lengths
-    with np.errstate(over="ignore", invalid="ignore"):
-        for ends in (smallest, largest):
-            scores = ends.view(lists.codes.dtype).astype(np.float32) * lists.steps
-            good &= np.isfinite(scores) & ((scores > 0) | (counts == 0))
-    if not good.all():
-        term = int(np.argmin(good))
-        raise IndexFormatError(
-            "codes are inconsistent",
-            where=f"term {term}, section 'codes'",
-            expected=f"{lists.lengths[term]} finite scores above 0",
-        )
-
-
-@njit(nogil=True, cache=True)
-def _summarize_codes(code_starts, codes, smallest, largest, counts):  # type: ignore[no-untyped-def]
-    """Smallest and largest code other than 0 of each list, and their number; -1 if one is no number >= 0."""
-    for term in range(len(counts)):
-        for place in range(code_starts[term], code_starts[term + 1]):
-            code = codes[place]
-            if code > 0:
-                if counts[term] == 0 or code < smallest[term]:
-                    smallest[term] = code
-                largest[term] = max(largest[term], code)
-                counts[term] += 1
-            elif code != 0:
-                counts[term] = -1
-                break
+    for start in range(0, len(lists.codes), _CHECK_CODES):
+        codes = lists.codes[start : start + _CHECK_CODES]
+        terms = np.searchsorted(lists.code_starts, np.arange(start, start + len(codes)), side="right") - 1
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = codes.astype(np.float32) * lists.steps[terms]
+        wrong = ~(np.isfinite(scores) & (scores > 0))
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            raise IndexFormatError(
+                "code of no score",
+                where=f"term {terms[at]}, section 'codes'",
+                expected="a finite score above 0",
+                received=codes[at],
+            )
 
 
 @njit(nogil=True, cache=True)

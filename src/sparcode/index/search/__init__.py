@@ -1,1 +1,1 @@
-"""Search: arguments, kernels, the oracle they must agree with, and exact search over item vectors."""
+"""Search: arguments, the kernel, the oracle it must agree with, and exact search over item vectors."""

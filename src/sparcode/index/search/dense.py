@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import UsageError
 from sparcode.index.bitsets import unpack_bits
 from sparcode.index.search.queries import IdFilter, IdLists, make_id_lists, make_mask
-from sparcode.types import NO_ITEM, SearchResult
+from sparcode.index.search.results import no_results, top_k_of_scores
+from sparcode.types import SearchResult
 
 _BLOCK_SCORES = 1 << 23
-
-
-def top_k_of_scores(scores: NDArray[np.float32], k: int) -> SearchResult:
-    """Top-k columns of a score matrix.
-
-    Args:
-        scores: (B, C) float32; column c is item c; -inf = no result.
-        k: results per row.
-
-    Returns:
-        (B, k) by descending score, ties by smaller item id, padded with -1 and -inf.
-    """
-    item_ids = np.full((len(scores), k), NO_ITEM, dtype=np.int64)
-    best_scores = np.full((len(scores), k), -np.inf, dtype=np.float32)
-    take = min(k, scores.shape[1])
-    for row, values in enumerate(scores):
-        last = np.partition(values, len(values) - take)[len(values) - take]  # the take-th best score
-        items = np.flatnonzero((values >= last) & (values > -np.inf))
-        best = items[np.lexsort((items, -values[items]))[:take]]
-        item_ids[row, : len(best)] = best
-        best_scores[row, : len(best)] = values[best]
-    return SearchResult(item_ids, best_scores)
 
 
 class DenseIndex:
@@ -63,6 +44,11 @@ class DenseIndex:
         """Items that can be results."""
         return len(self._vectors) - 1
 
+    @property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """(I + 1, d) float32 that are searched."""
+        return self._vectors
+
     def search(
         self,
         queries: ArrayLike,
@@ -70,6 +56,7 @@ class DenseIndex:
         exclude: IdFilter = None,
         allow: IdFilter = None,
         mask: NDArray[np.uint64] | None = None,
+        add: Callable[[NDArray[np.float32], int], None] | None = None,
     ) -> SearchResult:
         """Top-k items of each query.
 
@@ -79,6 +66,7 @@ class DenseIndex:
             exclude: item ids that are no results, as in :meth:`sparcode.index.InvertedIndex.search`.
             allow: the only item ids that may be results, likewise.
             mask: bitset of the items that may be results, likewise.
+            add: adds to the dot products (b, I + 1) of b queries, the number of the first of which it gets.
 
         Returns:
             item_ids (B, k) int64 by descending score, ties by smaller id, and scores (B, k) float32; -1 and
@@ -101,17 +89,18 @@ class DenseIndex:
         forbidden = make_id_lists(exclude, len(vectors), self.num_items, "exclude")
         permitted = make_id_lists(allow, len(vectors), self.num_items, "allow")
         bitsets = make_mask(mask, len(vectors), self.num_items)
-        item_ids = np.empty((len(vectors), k), dtype=np.int64)
-        scores = np.empty((len(vectors), k), dtype=np.float32)
+        result = no_results(len(vectors), k)
         rows = max(1, _BLOCK_SCORES // len(self._vectors))
         for start in range(0, len(vectors), rows):
             block = vectors[start : start + rows] @ self._vectors.T  # (rows, I + 1)
+            if add is not None:
+                add(block, start)
             _mask(block, start, forbidden, permitted)
             _mask_bits(block, bitsets if len(bitsets) <= 1 else bitsets[start : start + rows])
             best = top_k_of_scores(block, k)
-            item_ids[start : start + rows] = best.item_ids
-            scores[start : start + rows] = best.scores
-        return SearchResult(item_ids, scores)
+            result.item_ids[start : start + rows] = best.item_ids
+            result.scores[start : start + rows] = best.scores
+        return result
 
 
 def _mask(scores: NDArray[np.float32], first: int, forbidden: IdLists, permitted: IdLists) -> None:

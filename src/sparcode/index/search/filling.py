@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numpy.typing import NDArray
 
-from sparcode.index.search.queries import QueryBatch, count_mask_words
+from sparcode.index import bitsets as bits
+from sparcode.index.search.queries import QueryBatch
 from sparcode.types import NO_ITEM, SearchResult
+
+_WORDS = 64
+"""Words of a bitset, of 64 items each, that are looked through at first."""
 
 
 def fill_short_rows(result: SearchResult, queries: QueryBatch, num_items: int) -> None:
@@ -19,61 +23,34 @@ def fill_short_rows(result: SearchResult, queries: QueryBatch, num_items: int) -
         queries: B queries.
         num_items: size of the catalogue; items 1 to ``num_items`` may be added.
     """
-    if not (result.item_ids[:, -1:] == NO_ITEM).any():
-        return
-    words = count_mask_words(num_items)
-    _fill_rows(
-        (result.item_ids, result.scores),
-        (queries.exclude.ids, queries.exclude.starts, queries.exclude.stops),
-        (queries.allow.ids, queries.allow.starts, queries.allow.stops),
-        queries.mask,
-        (np.zeros(words, dtype=np.uint64), np.zeros(words, dtype=np.uint64)),
-        num_items,
-    )
+    for row in np.flatnonzero(result.item_ids[:, -1] == NO_ITEM):
+        count = int(np.argmax(result.item_ids[row] == NO_ITEM))
+        taken = result.item_ids[row, :count]
+        excluded = queries.exclude.of(row)
+        if excluded is not None:
+            taken = np.concatenate([taken, excluded])
+        free = _free_items(queries, row, taken, num_items, result.item_ids.shape[1] - count)
+        result.item_ids[row, count : count + len(free)] = free
+        result.scores[row, count : count + len(free)] = 0
 
 
-@njit(nogil=True, cache=True)
-def _set_bit(words, item):  # type: ignore[no-untyped-def]
-    words[item >> 6] |= np.uint64(1) << np.uint64(item & 63)
-
-
-@njit(nogil=True, cache=True)
-def _fill_rows(results, exclude, allow, mask, scratch, num_items):  # type: ignore[no-untyped-def]
-    item_ids, scores = results
-    exclude_ids, exclude_starts, exclude_stops = exclude
-    allow_ids, allow_starts, allow_stops = allow
-    taken, allowed = scratch  # bitsets, all 0 between rows
-    for row in range(len(item_ids)):
-        ranked = item_ids[row]
-        if ranked[-1] != NO_ITEM:
-            continue
-        count = 0
-        while ranked[count] != NO_ITEM:
-            _set_bit(taken, ranked[count])
-            count += 1
-        for place in range(exclude_starts[row], exclude_stops[row]):
-            _set_bit(taken, exclude_ids[place])
-        for place in range(allow_starts[row], allow_stops[row]):
-            _set_bit(allowed, allow_ids[place])
-        taken[0] |= np.uint64(1)  # item 0 is padding
-        found = count
-        for word in range(len(taken)):
-            if found == len(ranked):
-                break
-            free = ~taken[word]
-            if allow_stops[row] >= 0:
-                free &= allowed[word]
-            if len(mask) > 0:
-                free &= mask[row if len(mask) > 1 else 0, word]
-            for bit in range(64 if free else 0):
-                item = word * 64 + bit
-                if (free >> np.uint64(bit)) & np.uint64(1) and item <= num_items and found < len(ranked):
-                    ranked[found], scores[row, found] = item, 0
-                    found += 1
-        taken[0] = np.uint64(0)
-        for place in range(count):
-            taken[ranked[place] >> 6] = np.uint64(0)
-        for place in range(exclude_starts[row], exclude_stops[row]):
-            taken[exclude_ids[place] >> 6] = np.uint64(0)
-        for place in range(allow_starts[row], allow_stops[row]):
-            allowed[allow_ids[place] >> 6] = np.uint64(0)
+def _free_items(
+    queries: QueryBatch, row: int, taken: NDArray[np.int64], num_items: int, wanted: int
+) -> NDArray[np.int64]:
+    """The first ``wanted`` items that a query permits and that are not taken, ascending."""
+    allowed, mask = queries.allow.of(row), queries.mask_of(row)
+    if allowed is not None:
+        items = np.unique(allowed[allowed > 0])
+        items = items if mask is None else items[bits.contains(mask, items)]
+        return items[~np.isin(items, taken)][:wanted]
+    found: list[NDArray[np.int64]] = []
+    first, words = 0, _WORDS
+    while wanted > 0 and first * 64 <= num_items:
+        stop = min((first + words) * 64, num_items + 1)
+        items = np.arange(max(first * 64, 1), stop)
+        items = items if mask is None else items[bits.contains(mask, items)]
+        items = items[~np.isin(items, taken)][:wanted]
+        found.append(items)
+        wanted -= len(items)
+        first, words = first + words, 2 * words
+    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)

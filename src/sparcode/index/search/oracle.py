@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.index.search.queries import QueryBatch
-from sparcode.types import NO_ITEM, SearchResult
+from sparcode.index.search.results import no_results
+from sparcode.types import SearchResult
 
 ListOfTerm: TypeAlias = Callable[[int], tuple[NDArray[np.int32], NDArray[np.float32]]]
 """Item ids and scores of the posting list of a term."""
@@ -34,8 +35,7 @@ def search_oracle(
         (B, k) results; ``score(i) = sum over terms t, in query order, of weight_t * score of i in list t``,
         each product and each sum rounded to float32.
     """
-    item_ids = np.full((len(queries), k), NO_ITEM, dtype=np.int64)
-    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    result = no_results(len(queries), k)
     for query in range(len(queries)):
         totals = _totals(list_of, queries, query)
         if fill:
@@ -43,9 +43,9 @@ def search_oracle(
         permitted = [pair for pair in totals.items() if is_permitted(queries, query, pair[0])]
         ranked = sorted(permitted, key=lambda pair: (-pair[1], pair[0]))[:k]
         for rank, (item, score) in enumerate(ranked):
-            item_ids[query, rank] = item
-            scores[query, rank] = score
-    return SearchResult(item_ids, scores)
+            result.item_ids[query, rank] = item
+            result.scores[query, rank] = score
+    return result
 
 
 def _totals(list_of: ListOfTerm, queries: QueryBatch, query: int) -> dict[int, np.float32]:

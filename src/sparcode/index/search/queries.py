@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import UsageError
-from sparcode.index.search.lists import read_only
+from sparcode.index.arrays import read_only
+from sparcode.index.bitsets import num_words
 
 IdFilter: TypeAlias = "ArrayLike | Sequence[ArrayLike | None] | None"
 """One array of item ids shared by all queries, or one array (or None) per query, or a 2-D array with a row
@@ -109,11 +110,6 @@ def make_weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[n
     return array
 
 
-def count_mask_words(num_items: int) -> int:
-    """Length of a bitset over the items 0 to ``num_items``."""
-    return num_items // 64 + 1
-
-
 def make_mask(mask: NDArray[np.uint64] | None, num_queries: int, num_items: int) -> NDArray[np.uint64]:
     """Bring a bitset argument into the form of :class:`QueryBatch`.
 
@@ -126,7 +122,7 @@ def make_mask(mask: NDArray[np.uint64] | None, num_queries: int, num_items: int)
     Raises:
         UsageError: another shape or type.
     """
-    words = count_mask_words(num_items)
+    words = num_words(num_items)
     if mask is None:
         return read_only(np.empty((0, words), dtype=np.uint64))
     fits = isinstance(mask, np.ndarray) and mask.dtype == np.uint64

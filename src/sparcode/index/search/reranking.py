@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from sparcode.index.search.results import best_candidates
 from sparcode.types import NO_ITEM, SearchResult
 
 
@@ -27,20 +28,14 @@ def rerank(
     Returns:
         (B, k) by descending new score, ties by smaller id; -1 and -inf pad rows with fewer candidates.
     """
-    item_ids = np.full((len(found.item_ids), k), NO_ITEM, np.int64)
+    item_ids = np.where(found.item_ids > 0, found.item_ids, NO_ITEM)
     scores = np.full(item_ids.shape, -np.inf, np.float32)
-    for row, candidates in enumerate(found.item_ids):
+    for row, candidates in enumerate(item_ids):
         real = candidates > 0
-        ids = candidates[real]
-        if not len(ids):
-            continue
-        new = score(row, ids)
-        if kept is not None:
-            new = new + kept[row, real]
-        best = np.lexsort((ids, -new))[:k]
-        item_ids[row, : len(best)] = ids[best]
-        scores[row, : len(best)] = new[best]
-    return SearchResult(item_ids, scores)
+        if real.any():
+            new = score(row, candidates[real])
+            scores[row, real] = new if kept is None else new + kept[row, real]
+    return best_candidates(item_ids, scores, k)
 
 
 def listed_scores(
@@ -60,11 +55,11 @@ def listed_scores(
     Returns:
         (B, R) float32, 0 for an item without a posting.
     """
-    allowed = [np.sort(row[row > 0]) for row in item_ids]
+    allowed = [row[row > 0] for row in item_ids]
     found = search(term_ids, item_ids.shape[1], weights=weights, allow=allowed, fill=True)
     result = np.zeros(item_ids.shape, np.float32)
     for row, ids in enumerate(allowed):
-        real = item_ids[row] > 0
-        by_id = found.scores[row, : len(ids)][np.argsort(found.item_ids[row, : len(ids)])]
-        result[row, real] = by_id[np.searchsorted(ids, item_ids[row, real])]
+        by_id = np.argsort(found.item_ids[row, : len(ids)])
+        places = np.searchsorted(found.item_ids[row, : len(ids)], ids, sorter=by_id)
+        result[row, item_ids[row] > 0] = found.scores[row, by_id[places]]
     return result

@@ -7,10 +7,8 @@ integer **key**, score bits above the complement of the item id: descending keys
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
-
-RUN = 64
-"""Keys put in order by counting, which is faster than any other way for so few."""
 
 _ITEM_BITS = 32
 _LAST_ITEM = (1 << _ITEM_BITS) - 1
@@ -48,19 +46,20 @@ def bound_of_best(values, size, want, spare):  # type: ignore[no-untyped-def]
 
     Args:
         values: int array; only the first ``size`` are read.
-        size: number of values.
+        size: number of values, at least 1.
         want: values that must reach the bound, at least 1.
         spare: values that may reach it beyond; more do only where equal values leave no choice.
 
     Returns:
-        The bound, or 1 if fewer than ``want`` values are positive.
+        The bound, or the least value if there are fewer than ``want``.
     """
-    low, high = 1, 1  # ``want`` values reach low, unless it is 1; fewer reach high
+    low = high = values[0]  # ``want`` values reach low, unless it is the least; fewer reach high
     for place in range(size):
+        low = min(low, values[place])
         high = max(high, values[place])
     high += 1
-    while high - low > 1:
-        middle = low + (high - low) // 2
+    while low + 1 < high:
+        middle = (low >> 1) + (high >> 1) + (low & high & 1)  # the sum of the two may not fit
         count = _count_at_least(values, size, middle)
         if count < want:
             high = middle
@@ -69,6 +68,50 @@ def bound_of_best(values, size, want, spare):  # type: ignore[no-untyped-def]
             if count <= want + spare:
                 break
     return low
+
+
+@njit(nogil=True, cache=True)
+def bound_of_best_by_groups(bits, size, want, groups):  # type: ignore[no-untyped-def]
+    """A bound that at least ``want`` values reach, and not many more; 1 if too few are positive.
+
+    It is one that ``want`` of the maxima of groups of values reach.
+    """
+    count = 128
+    while count < len(groups) and count < 3 * want:
+        count *= 2
+    if 3 * want > 2 * count or 2 * count > size:
+        return max(bound_of_best(bits, size, want, want // 8), np.int64(1))
+    groups[:count] = bits[:count]
+    for start in range(count, size, count):
+        part = bits[start : min(start + count, size)]
+        for place in range(len(part)):
+            groups[place] = max(groups[place], part[place])
+    return max(bound_of_best(groups, count, want, want // 16), np.int64(1))
+
+
+@njit(nogil=True, cache=True)
+def collect(bits, items, size, bound, keys):  # type: ignore[no-untyped-def]
+    """Keys of the candidates whose score bits reach a bound; returns their number.
+
+    Args:
+        bits: int32 score bits; only the first ``size`` are read.
+        items: int64 item of each; empty: the place itself is the item.
+        size: number of candidates.
+        bound: score bits, 1 or more.
+        keys: int64 (size + 1,), written.
+    """
+    count, bound = 0, np.int32(bound)
+    for start in range(0, size, 32):
+        part = bits[start : min(start + 32, size)]
+        best = np.int32(0)
+        for place in range(len(part)):
+            best = max(best, part[place])
+        if best >= bound:
+            for place in range(len(part)):
+                item = start + place if len(items) == 0 else items[start + place]
+                keys[count] = make_key(np.int64(part[place]), item)
+                count += part[place] >= bound
+    return count
 
 
 @njit(nogil=True, cache=True)
@@ -83,51 +126,3 @@ def keep_best(keys, count, k):  # type: ignore[no-untyped-def]
         keys[kept] = key  # never ahead of ``place``
         kept += key >= bound
     return kept
-
-
-@njit(nogil=True, cache=True)
-def _sort_run(keys, out, start, stop):  # type: ignore[no-untyped-def]
-    """Put keys of one run in descending order: a key's place is the number of larger ones."""
-    for place in range(start, stop):
-        key = keys[place]
-        larger = 0
-        for other in range(start, stop):
-            larger += keys[other] > key
-        out[start + larger] = key
-
-
-@njit(nogil=True, cache=True)
-def _merge(keys, out, start, middle, stop):  # type: ignore[no-untyped-def]
-    """Merge two neighbouring runs of descending keys."""
-    left, right = start, middle
-    for place in range(start, stop):
-        first, second = keys[min(left, middle - 1)], keys[min(right, stop - 1)]
-        take_left = (right >= stop) | ((left < middle) & (first > second))
-        out[place] = first if take_left else second
-        left += take_left
-        right += not take_left
-
-
-@njit(nogil=True, cache=True)
-def sort_descending(keys, spare, count):  # type: ignore[no-untyped-def]
-    """Sort distinct keys.
-
-    Args:
-        keys: the first ``count`` are sorted; overwritten.
-        spare: as long; overwritten.
-        count: number of keys.
-
-    Returns:
-        The array that holds them in descending order, one of the two.
-    """
-    for start in range(0, count, RUN):
-        _sort_run(keys, spare, start, min(start + RUN, count))
-    source, target = spare, keys
-    width = RUN
-    while width < count:
-        for start in range(0, count, 2 * width):
-            middle, stop = min(start + width, count), min(start + 2 * width, count)
-            _merge(source, target, start, middle, stop)
-        source, target = target, source
-        width *= 2
-    return source

@@ -15,7 +15,7 @@ from sparcode.errors import IndexFormatError
 from sparcode.index.packed.checks import check_packed_contents, check_packed_structure
 from sparcode.index.packed.coding import CODE_TYPES, ENCODINGS
 from sparcode.index.packed.lists import PackedLists
-from sparcode.index.postings import Postings, check_contents, check_structure
+from sparcode.index.postings import Postings, check_contents, check_structure, make_floors
 from sparcode.index.storage.section_directory import (
     MANIFEST_NAME,
     DirectoryFormat,
@@ -23,13 +23,12 @@ from sparcode.index.storage.section_directory import (
     read_manifest,
     write_directory,
 )
-from sparcode.index.terms import TermTable, make_term_table
 
 _PLAIN = {"indptr": "<i8", "item_ids": "<i4", "scores": "<f4"}
 _PACKED = {"lengths": "<i4", "id_words": "<i4", "ids": "<u8"}
 _STEPS = {"steps": "<f4"}
-_TERMS = {"floors": "<f4", "redirects": "<i4"}
-_NAMES = (*_PLAIN, *_PACKED, "codes", *_STEPS, *_TERMS)
+_FLOORS = {"floors": "<f4"}
+_NAMES = (*_PLAIN, *_PACKED, "codes", *_STEPS, *_FLOORS)
 _INDEX = DirectoryFormat("sparcode-index", "index", "|".join(_NAMES))
 
 _SECTIONS: dict[str, dict[str, str]] = {
@@ -47,12 +46,12 @@ class StoredIndex:
 
     Attributes:
         postings: posting lists, plain or packed.
-        terms: floors and redirects.
+        floors: what was subtracted from the scores of each list, None = nothing was.
         metadata: JSON values.
     """
 
     postings: Postings | PackedLists
-    terms: TermTable
+    floors: NDArray[np.float32] | None
     metadata: Mapping[str, Any]
 
 
@@ -66,13 +65,12 @@ def write_index(directory: str | os.PathLike[str], stored: StoredIndex) -> None:
     Raises:
         OutputError: cannot be written, or the metadata are not JSON; the old index is left as it was.
     """
-    postings, terms = stored.postings, stored.terms
+    postings = stored.postings
     encoding = postings.encoding if isinstance(postings, PackedLists) else "plain"
     content = {"encoding": encoding, "counts": _counts(postings), "metadata": dict(stored.metadata)}
     sections = {name: (getattr(postings, name), dtype) for name, dtype in _SECTIONS[encoding].items()}
-    for name, dtype in _TERMS.items():
-        if getattr(terms, name) is not None:
-            sections[name] = (getattr(terms, name), dtype)
+    if stored.floors is not None:
+        sections["floors"] = (stored.floors, _FLOORS["floors"])
     write_directory(directory, _INDEX, content, sections)
 
 
@@ -101,7 +99,7 @@ def read_index(directory: str | os.PathLike[str], *, verify: bool) -> StoredInde
         entries = {entry["name"]: entry for entry in manifest["sections"]}
         counts, metadata = dict(manifest["counts"]), dict(manifest["metadata"])
         num_items = int(counts["num_items"])
-        needed = {**_SECTIONS[encoding], **{name: _TERMS[name] for name in _TERMS if name in entries}}
+        needed = _SECTIONS[encoding] | (_FLOORS if "floors" in entries else {})
         arrays = {
             name: open_section(target, _INDEX, entries[name], dtype, verify=verify)
             for name, dtype in needed.items()
@@ -113,7 +111,7 @@ def read_index(directory: str | os.PathLike[str], *, verify: bool) -> StoredInde
     _refuse_others(entries, needed, manifest_path)
     try:
         postings = _make_postings(encoding, arrays, num_items)
-        terms = make_term_table(postings.num_terms, arrays.get("floors"), arrays.get("redirects"))
+        floors = make_floors(arrays.get("floors"), postings.num_terms)
         received = _counts(postings)
         if counts != received:
             raise IndexFormatError("counts differ from the sections", expected=counts, received=received)
@@ -121,7 +119,7 @@ def read_index(directory: str | os.PathLike[str], *, verify: bool) -> StoredInde
             _check_postings(postings)
     except IndexFormatError as error:
         raise IndexFormatError(f"inconsistent index: {error}", where=target) from error
-    return StoredIndex(postings, terms, metadata)
+    return StoredIndex(postings, floors, metadata)
 
 
 def _make_postings(encoding: str, arrays: Mapping[str, NDArray], num_items: int) -> Postings | PackedLists:

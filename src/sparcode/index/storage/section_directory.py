@@ -1,4 +1,4 @@
-"""A directory of arrays: a manifest that names its section files by content (docs/index_format.md).
+"""A directory of arrays: a manifest that names NumPy files by their content (docs/index_format.md).
 
 Section files are never changed once the manifest names them: new contents bring files with other names, then
 the manifest is replaced by one atomic rename. A crash at any moment leaves the old contents or the new ones.
@@ -7,29 +7,27 @@ the manifest is replaced by one atomic rename. A crash at any moment leaves the 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import io
 import json
 import os
 import re
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import IndexFormatError, OutputError
-from sparcode.index.storage.sections import (
-    FORMAT_VERSION,
-    SectionHeader,
-    payload_of,
-    read_section,
-    write_section,
-)
+from sparcode.files import file_sha256, sync_directory, text_sha256
+
+FORMAT_VERSION = 2
+"""Version written into, and accepted from, manifests."""
 
 MANIFEST_NAME = "manifest.json"
 _TEMPORARY_MANIFEST = MANIFEST_NAME + ".tmp"
+_REBUILD = "rebuild or copy the directory again"
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,8 @@ class DirectoryFormat:
 
     def is_section_file(self, name: str, *, finished: bool = False) -> bool:
         """Whether a file of this name is a section; with ``finished``, not one that was being written."""
-        ending = "" if finished else r"(\.tmp)?"
-        return re.fullmatch(rf"({self.sections})-[0-9a-f]{{16}}\.bin{ending}", name) is not None
+        ending = r"-[0-9a-f]{16}\.npy" if finished else r"(-[0-9a-f]{16}\.npy|\.npy\.tmp)"
+        return re.fullmatch(rf"({self.sections}){ending}", name) is not None
 
 
 def write_directory(
@@ -128,14 +126,14 @@ def read_manifest(directory: Path, kind: DirectoryFormat) -> dict[str, Any]:
 def open_section(
     directory: Path, kind: DirectoryFormat, entry: Mapping[str, Any], dtype: str, *, verify: bool
 ) -> NDArray:
-    """Memory-map the section of a manifest entry.
+    """Memory-map the section of a manifest entry, read-only.
 
     Args:
         directory: where the manifest lies.
         kind: format of the directory.
         entry: what the manifest says about the section.
         dtype: NumPy type text that the section must have.
-        verify: compare the checksum of the payload too.
+        verify: compare the checksum of the file too.
 
     Raises:
         IndexFormatError: missing, damaged, or not what the entry says.
@@ -146,33 +144,53 @@ def open_section(
         raise IndexFormatError(
             "manifest describes an unknown section", where=directory, expected=dtype, received=dict(entry)
         )
-    expected = SectionHeader(entry["name"], entry["dtype"], entry["count"], entry["crc32"])
-    return read_section(directory / file, expected, verify=verify)
+    where = f"{directory / file} (section {entry['name']!r})"
+    try:
+        if verify and file_sha256(directory / file) != entry["sha256"]:
+            raise IndexFormatError("checksum of the section differs", where=where, remedy=_REBUILD)
+        header = _header(dtype, entry["count"])
+        with open(directory / file, "rb") as opened:
+            begins = opened.read(len(header)) == header
+        size = len(header) + entry["count"] * np.dtype(dtype).itemsize
+        if not begins or (directory / file).stat().st_size != size:
+            raise IndexFormatError(
+                "section does not belong to the manifest",
+                where=where,
+                expected=f"a NumPy file of {entry['count']} {dtype}, {size} bytes",
+                remedy=_REBUILD,
+            )
+        if not entry["count"]:
+            return np.empty(0, dtype)
+        return np.asarray(np.memmap(directory / file, dtype, "r", len(header), (entry["count"],)))
+    except (OSError, ValueError) as error:
+        raise IndexFormatError(
+            "section file cannot be read", where=where, received=error, remedy=_REBUILD
+        ) from error
+
+
+def _header(dtype: str, count: int) -> bytes:
+    """The first bytes of the NumPy file of a vector."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": dtype, "fortran_order": False, "shape": (count,)})
+    return header.getvalue()
 
 
 def _store_section(
     directory: Path, name: str, array: NDArray, dtype: str, written: list[Path]
 ) -> dict[str, str | int]:
     """Write one section under its content name; returns its manifest entry."""
-    payload = payload_of(array, dtype)
-    sha256 = hashlib.sha256(payload).hexdigest()
-    header = SectionHeader(name, dtype, len(array), zlib.crc32(payload))
-    path = directory / f"{name}-{sha256[:16]}.bin"
-    temporary = path.with_name(path.name + ".tmp")
-    fresh = not path.exists()
+    temporary = directory / f"{name}.npy.tmp"
     written.append(temporary)
-    write_section(temporary, header, payload)
-    os.replace(temporary, path)
-    if fresh:
+    with open(temporary, "wb") as file:
+        np.save(file, np.ascontiguousarray(array, dtype=dtype))
+        file.flush()
+        os.fsync(file.fileno())
+    sha256 = file_sha256(temporary)
+    path = directory / f"{name}-{sha256[:16]}.npy"
+    if not path.exists():
         written.append(path)
-    return {
-        "name": name,
-        "file": path.name,
-        "dtype": header.dtype,
-        "count": header.count,
-        "crc32": header.crc32,
-        "sha256": sha256,
-    }
+    os.replace(temporary, path)
+    return {"name": name, "file": path.name, "dtype": dtype, "count": len(array), "sha256": sha256}
 
 
 def _manifest(
@@ -186,7 +204,7 @@ def _manifest(
 def _checksum(content: Mapping[str, Any]) -> str:
     """SHA-256 of the manifest without its checksum, as compact JSON with sorted keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text_sha256(text)
 
 
 def _check_manifest(manifest: dict[str, Any], path: Path, kind: DirectoryFormat) -> None:
@@ -213,19 +231,11 @@ def _store_manifest(directory: Path, manifest: Mapping[str, Any], written: list[
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-    _sync_directory(directory)  # the sections' names must be on disk before the manifest that relies on them
+    sync_directory(directory)  # the sections' names must be on disk before the manifest that relies on them
     os.replace(temporary, directory / MANIFEST_NAME)
     written.clear()  # from here on the new contents are the contents
     with contextlib.suppress(OSError):
-        _sync_directory(directory)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_directory(directory)
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -1,0 +1,1 @@
+"""Export: a trained network becomes a bundle. The only part of serving that knows networks and data sets."""
