@@ -164,7 +164,7 @@ def reduction(network: Any) -> Callable[[], object]:
     """What adds up tensors of the shapes that a step adds up."""
     from mindspore import Tensor
 
-    from sparcode.model.sparcode import SparCode
+    from sparcode.model.matchers.sparcode import SparCode
     from sparcode.training.step import SumOverWorkers
 
     shapes = [tuple(parameter.shape) for parameter in network.trainable_params()] + [(1,)] * 4

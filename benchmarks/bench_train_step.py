@@ -1,22 +1,17 @@
-"""Is a training step as fast as in PyTorch? ``python benchmarks/bench_train_step.py --json train_step.json``.
+"""What does a training step cost with each scorer? ``python benchmarks/bench_train_step.py --json FILE``.
 
-One optimisation step (inputs from arrays, forward, backward, Adam, codebooks, loss read back) of committed
-configurations against the same model in eager PyTorch: two-tower and SparCode in its quantized phase, on
-generated interactions with the sizes of MovieLens-1M (DNN, full softmax) and Amazon Beauty (SASRec, sampled
-negatives).
-
-Both frameworks start from the same weights. Without dropout they take the same first steps, and their losses
-must agree; then they take turns with dropout as configured. Pin the threads of both with OMP_NUM_THREADS.
-Processor time counts all threads of the process and minds other jobs less than wall-clock time does.
+One optimisation step (inputs from arrays, forward, backward, Adam, codebooks, loss read back) of a SparCode
+in its quantized phase and of the two-tower, on generated interactions with the sizes of MovieLens-1M, with
+the same batch and the same 1,024 sampled negatives for all. ``wide`` has one token of full width and 8,192
+codes, ``narrow`` 16 tokens of width 4 with 256 codes each. The models take turns; pin the threads with
+OMP_NUM_THREADS.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,150 +19,34 @@ from typing import Any
 from sparcode.training import runtime  # isort: skip  # before anything that imports MindSpore
 
 import numpy as np
-import torch
-from mindspore import Tensor
-from numpy.typing import NDArray
 from reporting import add_output_options, machine, print_table, write_report
-from torch_models import Matching, TorchStep
 
 from sparcode.config.loader import load_config
 from sparcode.config.schema import Config
-from sparcode.data.batching import BatchOptions, BatchSource, QueryBatch, Sharding, make_batches
+from sparcode.data.batching import BatchOptions, QueryBatch, Sharding, make_batches
 from sparcode.data.dataset import Interactions
-from sparcode.data.samplers import CandidateSampler, log_weights
+from sparcode.data.samplers import CandidateSampler
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.losses import LossWeights, TrainingLoss
-from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
-from sparcode.training.step import StepInputs, TrainStep, make_optimizer, set_learning_rate
+from sparcode.model.matchers.sparcode import SparCode
+from sparcode.training.step import CODE_COUNTS, CodeSharing, StepInputs, TrainStep, make_optimizer
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-TOLERANCE = 1e-4
-"""Largest relative difference of the losses of the first steps: sums are rounded in another order."""
-AGREEING_STEPS = 3
+BASE = Path(__file__).parents[1] / "configs" / "ml-1m"
+NUM_USERS, NUM_ITEMS, MEAN_LENGTH = 6_040, 3_260, 125
 TURN = 10
-"""Steps of one framework before the other's turn."""
-COLUMNS = [
-    "case", "model", "samples_a_step", "ours_ms", "torch_ms", "ours_samples_s", "torch_samples_s", "speedup",
-    "ours_cpu_ms", "torch_cpu_ms", "loss_difference",
-]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Case:
-    """One generated data set and the configurations of its two models."""
-
-    name: str
-    configs: str
-    encoder: str
-    num_users: int
-    num_items: int
-    mean_length: int
-
-
-CASES = (
-    Case("ml-1m", "ml-1m", "dnn", 6_040, 3_260, 125),
-    Case("amazon-beauty", "amazon-beauty", "sasrec", 22_363, 12_101, 9),
-)
-
-
-class OurStep:
-    """A training step as the training loop takes it.
-
-    Args:
-        config: configuration.
-        network: untrained network.
-        batches: what the batches look like.
-        sampler: of the negatives.
-    """
-
-    def __init__(
-        self, config: Config, network: MatchingNetwork, batches: BatchSource, sampler: CandidateSampler
-    ) -> None:
-        layers = network.encoder.noise_layers
-        model, quantized = config.model, isinstance(network, SparCode)
-        noise = (layers, batches.rows_per_batch, config.data.max_history, model.embedding_size)
-        self._inputs = StepInputs(
-            config.seed,
-            sampler,
-            noise,
-            network.quantizer.rows if quantized else 0,
-            1,
-            (),
-            config.train.quantized_share,
-        )
-        self._sharding = Sharding(batches, 0, 1)
-        self._rate = config.train.learning_rate
-        self._optimizer = make_optimizer(network, config)
-        loss = TrainingLoss(
-            network,
-            LossWeights(model.temperature, model.quantizer.commitment_weight, model.sparsity_weight),
-            quantize=quantized,
-            every_position=batches.every_position,
-            use_noise=layers > 0,
-        )
-        self._step = TrainStep(loss, self._optimizer, config.train.gradient_clip)
-        self._step.set_train(True)
-
-    def tensors(self, batch: QueryBatch, number: int) -> list[Tensor]:
-        """Input tensors of a step."""
-        return self._inputs.tensors(batch, self._sharding.share(batch), number)
-
-    def __call__(self, batch: QueryBatch, number: int) -> float:
-        """The loss before the step."""
-        set_learning_rate(self._optimizer, self._rate)
-        outputs = self._step(*self.tensors(batch, number))
-        total, _, _ = (float(value.asnumpy()) for value in outputs[:3])
-        return total
-
-
-@dataclass
-class Contest:
-    """Both frameworks with the same weights, and what they are fed."""
-
-    ours: OurStep
-    theirs: TorchStep
-    sampler: CandidateSampler
-    codewords: int
-    quantized_share: float
-    batches: list[QueryBatch]
-
-    def torch_arrays(self, batch: QueryBatch, number: int) -> dict[str, NDArray[Any]]:
-        """Inputs of a step without the dropout noise, which PyTorch draws itself."""
-        rng = np.random.default_rng([0, number])
-        candidates, log_expected = self.sampler.draw(rng, batch.positives, batch.weights)
-        weights = log_weights(candidates, log_expected, batch.positives)
-        restart_rows = rng.integers(0, len(batch.positives), max(self.codewords, 1))
-        quantized = (rng.random(len(batch.positives)) < self.quantized_share).astype(np.float32)
-        return _named(batch, candidates, weights, restart_rows, quantized)
-
-
-def _named(
-    batch: QueryBatch,
-    candidates: NDArray[Any],
-    log_weights: NDArray[Any],
-    restart_rows: NDArray[Any],
-    quantized_queries: NDArray[Any],
-) -> dict[str, NDArray[Any]]:
-    return {
-        "history": batch.history,
-        "query_index": batch.query_index,
-        "positives": batch.positives.astype(np.int64),
-        "weights": batch.weights,
-        "candidates": candidates,
-        "log_weights": log_weights,
-        "restart_rows": restart_rows.astype(np.int64),
-        "quantized_queries": quantized_queries,
-    }
-
-
-def generated(case: Case, seed: int) -> Interactions:
-    """Interactions with the sizes of the case: Zipf items, lengths that vary about the mean."""
-    rng = np.random.default_rng(seed)
-    lengths = 5 + rng.geometric(1 / (case.mean_length - 4), case.num_users) - 1
-    weights = 1 / np.arange(1, case.num_items + 1) ** 0.8
-    items = rng.choice(case.num_items, int(lengths.sum()), p=weights / weights.sum()) + 1
-    return Interactions(np.concatenate(([0], np.cumsum(lengths))), items.astype(np.int32))
+"""Steps of one model before the next one's turn."""
+NEGATIVES = ("train.loss.negatives=uniform", "train.loss.num_negatives=1024")
+TOKENS = {
+    "wide": ("model.num_query_tokens=1", "model.token_size=64", "model.quantizer.codebook_size=8192"),
+    "narrow": (),
+}
+SCORERS = {
+    "dot": ("model.scorer.name=dot",),
+    "mlp": ("model.scorer.name=mlp",),
+    "mlp of 16": ("model.scorer.name=mlp", "model.scorer.hidden_size=16"),
+    "attention": ("model.scorer.name=attention", "model.scorer.hidden_size=16"),
+}
+COLUMNS = ["tokens", "scorer", "samples_a_step", "scored_codes", "step_ms", "cpu_ms", "samples_s", "of_dot"]
 
 
 @dataclass(frozen=True)
@@ -175,127 +54,137 @@ class _Data:
     """What ``make_batches`` reads of a data set."""
 
     train: Interactions
-    ordered: bool
+    ordered: bool = False
     query_kind: str = "history"
 
 
-def set_up(case: Case, config: Config, train: Interactions, num_batches: int) -> Contest:
-    """Networks, steps and batches of one model."""
-    runtime.configure(config.device, config.seed)
-    options = BatchOptions(
-        config.train.batch_size, config.data.max_history, config.train.targets_per_sequence, config.seed
-    )
-    ordered = config.data.protocol != "pre_split"
-    batches = make_batches(_Data(train, ordered), options)  # type: ignore[arg-type]
-    full = (batch for batch in batches.epoch(0) if batch.weights.all())
-    chosen = list(itertools.islice(full, num_batches))
-    shape = DataShape(case.num_items, config.data.max_history, (), (), {})
-    network = build_network(config.model, shape)
-    codewords = 0
-    if isinstance(network, SparCode):
-        codewords = network.quantizer.rows
-        spread = config.model.embedding_size**-0.5
-        rows = 4 * config.model.quantizer.codebook_size
-        tokens = np.random.default_rng(1).normal(
-            0, spread, (rows, config.model.num_query_tokens, config.model.token_size)
+class Model:
+    """An untrained model that takes training steps as the training loop does.
+
+    Args:
+        config: configuration.
+        train: training interactions.
+        num_batches: batches that it has in turn.
+    """
+
+    def __init__(self, config: Config, train: Interactions, num_batches: int) -> None:
+        runtime.configure(config.device, config.seed)
+        options = BatchOptions(
+            config.train.batch_size, config.data.max_history, config.train.targets_per_sequence, config.seed
         )
-        network.quantizer.fit(tokens.astype(np.float32), config.seed)
-    twin = Matching(config, shape)
-    twin.load({weight.name: weight.asnumpy() for weight in network.get_parameters()})
-    sampler = CandidateSampler(
-        config.train.loss, np.bincount(train.items, minlength=case.num_items + 1).astype(np.int64)
-    )
-    ours = OurStep(config, network, batches, sampler)
-    theirs = TorchStep(twin, config.train.learning_rate)
-    return Contest(ours, theirs, sampler, codewords, config.train.quantized_share, chosen)
+        batches = make_batches(_Data(train), options)  # type: ignore[arg-type]
+        full = (batch for batch in batches.epoch(0) if batch.weights.all())
+        self._batches = itertools.cycle(list(itertools.islice(full, num_batches)))
+        network = build_network(config.model, DataShape(NUM_ITEMS, config.data.max_history, (), (), {}))
+        has_codes = isinstance(network, SparCode)
+        if has_codes:
+            self._fit(network)
+        counts = np.bincount(train.items, minlength=NUM_ITEMS + 1).astype(np.int64)
+        self._inputs = StepInputs(
+            config.seed,
+            CandidateSampler(config.train.loss, counts),
+            (0, 1, 1, 1),
+            network.quantizer.rows if has_codes else 0,
+            1,
+            (),
+            1.0,
+        )
+        self._sharding = Sharding(batches, 0, 1)
+        weights = LossWeights(config.model.temperature, network.commitment_weight)
+        loss = TrainingLoss(network, weights, has_codes, batches.every_position, use_noise=False)
+        self._sharing = CodeSharing(loss) if network.shares_codes else None
+        self._step = TrainStep(loss, make_optimizer(network, config), 0.0)
+        self._step.set_train(True)
+        self.samples = config.train.batch_size
+        self.scored_codes = 0
+
+    def _fit(self, network: SparCode) -> None:
+        """Codewords that are real tokens of an untrained encoder, so that a batch spreads over them."""
+        quantizer = network.quantizer
+        rng = np.random.default_rng(1)
+        rows = quantizer.codebook_size
+        history = rng.integers(1, NUM_ITEMS + 1, (rows, 100)).astype(np.int32)
+        from mindspore import Tensor
+
+        tokens = network.tokens(network.query_vectors(Tensor(history), ())).asnumpy()
+        books = tokens.reshape(rows, quantizer.books, -1).transpose(1, 0, 2).reshape(quantizer.rows, -1)
+        quantizer.codebooks.set_data(Tensor(np.ascontiguousarray(books)))
+        quantizer.ema_sums.set_data(Tensor(np.ascontiguousarray(books)))
+        quantizer.ema_counts.set_data(Tensor(np.ones(quantizer.rows, np.float32)))
+
+    def take(self, number: int) -> float:
+        """One step; the loss before it."""
+        batch: QueryBatch = next(self._batches)
+        tensors = self._inputs.tensors(batch, self._sharding.share(batch), number)
+        if self._sharing is not None:
+            tensors = self._sharing.add_to(tensors)
+            self.scored_codes = max(self.scored_codes, tensors[CODE_COUNTS].shape[1])
+        return float(self._step(*tensors)[0].asnumpy())
 
 
-def loss_difference(contest: Contest) -> float:
-    """Largest relative difference of the losses of the first steps; without dropout they see the same."""
-    worst = 0.0
-    for number, batch in enumerate(contest.batches[:AGREEING_STEPS]):
-        tensors = contest.ours.tensors(batch, number)
-        restart_rows, candidates, weights, quantized = (tensors[place].asnumpy() for place in (0, 5, 6, 7))
-        theirs = contest.theirs(_named(batch, candidates, weights, restart_rows, quantized))
-        worst = max(worst, abs(contest.ours(batch, number) - theirs) / abs(theirs))
-    return worst
+def generated(seed: int) -> Interactions:
+    """Interactions of the size of MovieLens-1M: Zipf items, lengths that vary about the mean."""
+    rng = np.random.default_rng(seed)
+    lengths = 5 + rng.geometric(1 / (MEAN_LENGTH - 4), NUM_USERS) - 1
+    weights = 1 / np.arange(1, NUM_ITEMS + 1) ** 0.8
+    items = rng.choice(NUM_ITEMS, int(lengths.sum()), p=weights / weights.sum()) + 1
+    return Interactions(np.concatenate(([0], np.cumsum(lengths))), items.astype(np.int32))
 
 
-def timed(
-    step: Callable[[QueryBatch, int], object], batches: Sequence[QueryBatch], first: int
-) -> list[float]:
-    """Wall-clock milliseconds of every step."""
-    taken = []
-    for place, batch in enumerate(batches):
-        started = time.perf_counter()
-        step(batch, first + place)
-        taken.append(1e3 * (time.perf_counter() - started))
-    return taken
-
-
-def take_turns(contest: Contest, rounds: int) -> dict[str, float]:
-    """Median milliseconds of a step by framework, and processor milliseconds; the first turn warms up."""
-    steps: dict[str, Callable[[QueryBatch, int], object]] = {
-        "ours": contest.ours,
-        "torch": lambda batch, number: contest.theirs(contest.torch_arrays(batch, number)),
+def measure(tokens: str, scorers: list[str], train: Interactions, rounds: int) -> list[dict[str, Any]]:
+    """A row for each scorer, and one for the two-tower."""
+    settings = {
+        name: load_config(
+            BASE / "sparcode_dnn.yaml",
+            [*NEGATIVES, *TOKENS[tokens], *SCORERS[name], "train.quantized_share=1"],
+        )
+        for name in scorers
     }
-    wall: dict[str, list[float]] = {name: [] for name in steps}
-    processor: dict[str, list[float]] = {name: [] for name in steps}
-    supply = itertools.cycle(contest.batches)
+    settings["two-tower"] = load_config(BASE / "two_tower_dnn.yaml", NEGATIVES)
+    models = {name: Model(config, train, 4 * TURN) for name, config in settings.items()}
+    wall: dict[str, list[float]] = {name: [] for name in models}
+    processor: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(rounds + 1):
-        batches = list(itertools.islice(supply, TURN))
-        for name, step in steps.items():
+        for name, model in models.items():
             started = time.process_time()
-            taken = timed(step, batches, turn * TURN)
-            if turn:
+            taken = []
+            for place in range(TURN):
+                before = time.perf_counter()
+                model.take(turn * TURN + place)
+                taken.append(1e3 * (time.perf_counter() - before))
+            if turn:  # the first one compiles
                 wall[name] += taken
                 processor[name].append(1e3 * (time.process_time() - started) / TURN)
-    figures = {f"{name}_ms": float(np.median(values)) for name, values in wall.items()}
-    return figures | {f"{name}_cpu_ms": float(np.median(values)) for name, values in processor.items()}
-
-
-def measure(case: Case, model: str, train: Interactions, rounds: int) -> dict[str, Any]:
-    """One row of the report."""
-    path = CONFIGS / case.configs / f"{model}_{case.encoder}.yaml"
-    difference = loss_difference(set_up(case, load_config(path, ["model.encoder.dropout=0.0"]), train, TURN))
-    if difference > TOLERANCE:
-        raise SystemExit(
-            f"error: {case.name} {model}: the losses differ by {difference:.2g}: not the same model"
-        )
-    contest = set_up(case, load_config(path, []), train, 4 * TURN)
-    figures = take_turns(contest, rounds)
-    samples = len(contest.batches[0].positives)
-    return {
-        "case": case.name,
-        "model": f"{model}, {case.encoder}",
-        "samples_a_step": samples,
-        **figures,
-        "ours_samples_s": 1e3 * samples / figures["ours_ms"],
-        "torch_samples_s": 1e3 * samples / figures["torch_ms"],
-        "speedup": figures["torch_ms"] / figures["ours_ms"],
-        "loss_difference": difference,
-    }
+    figures = {name: float(np.median(values)) for name, values in wall.items()}
+    return [
+        {
+            "tokens": tokens,
+            "scorer": name,
+            "samples_a_step": model.samples,
+            "scored_codes": model.scored_codes,
+            "step_ms": figures[name],
+            "cpu_ms": float(np.median(processor[name])),
+            "samples_s": 1e3 * model.samples / figures[name],
+            "of_dot": figures[name] / figures[scorers[0]],
+        }
+        for name, model in models.items()
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", nargs="+", choices=[case.name for case in CASES], help="default: all")
-    parser.add_argument("--models", nargs="+", default=["two_tower", "sparcode"], help="default: both")
-    parser.add_argument("--rounds", type=int, default=15, help=f"turns of {TURN} steps each (default: 15)")
+    parser.add_argument("--tokens", nargs="+", choices=list(TOKENS), default=list(TOKENS))
+    parser.add_argument("--scorers", nargs="+", choices=list(SCORERS), default=list(SCORERS))
+    parser.add_argument("--rounds", type=int, default=10, help=f"turns of {TURN} steps each (default: 10)")
     add_output_options(parser, plot=False)
     arguments = parser.parse_args()
-    threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
-    if threads:
-        torch.set_num_threads(threads)
-    rows, head = [], machine()
-    for case in CASES:
-        if arguments.cases and case.name not in arguments.cases:
-            continue
-        train = generated(case, seed=0)
-        rounds = 2 if arguments.small else arguments.rounds
-        rows += [measure(case, model, train, rounds) for model in arguments.models]
+    train = generated(seed=0)
+    rounds = 1 if arguments.small else arguments.rounds
+    rows = []
+    for tokens in arguments.tokens:
+        rows += measure(tokens, arguments.scorers, train, rounds)
     print_table(rows, COLUMNS)
-    write_report(arguments.json, {"machine": head, "threads": threads, "seed": 0, "turn": TURN, "rows": rows})
+    write_report(arguments.json, {"machine": machine(), "seed": 0, "turn": TURN, "rows": rows})
 
 
 if __name__ == "__main__":

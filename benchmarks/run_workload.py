@@ -16,8 +16,8 @@ from sparcode.evaluation.queries import QuerySet
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
 from sparcode.model.item_vectors import item_vectors
-from sparcode.model.sparcode import SparCode
-from sparcode.model.two_tower import TwoTower
+from sparcode.model.matchers.sparcode import SparCode
+from sparcode.model.matchers.two_tower import TwoTower
 from sparcode.pipeline import runs
 from sparcode.pipeline.queries import queries_of, query_length
 from sparcode.pipeline.runs import Run

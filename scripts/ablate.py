@@ -42,11 +42,9 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "every query quantized": ("train.quantized_share=1",),
     "every query, from the start": ("train.quantize_from=0", "train.quantized_share=1"),
     "items of any length": ("model.item_length=0",),
-    "scorer dot": ("model.scorer.name=dot",),
-    "scorer low_rank": ("model.scorer.name=low_rank",),
     "64 negatives": FEW_NEGATIVES,
-    "64 negatives, scorer gated": (
-        "model.scorer.name=gated", "model.scorer.hidden_size=16", *FEW_NEGATIVES,
+    "64 negatives, scorer mlp": (
+        "model.scorer.name=mlp", "train.quantized_share=1", *FEW_NEGATIVES,
     ),
     "64 negatives, relu of every score": ("model.signed_scores=false", *FEW_NEGATIVES),
 }  # fmt: skip

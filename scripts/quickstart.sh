@@ -8,9 +8,10 @@ usage() {
     cat <<'TEXT'
 usage: bash scripts/quickstart.sh [--small]
 
-Sets up .venv, generates the built-in data set, trains SparCode and a two-tower, compares them with
-popularity, exports a bundle and prints recommendations from it. Everything lands in runs/quickstart
-(--small: a tiny data set, in runs/quickstart-small), which is made anew each time.
+Sets up .venv, generates the built-in data set, trains a two-tower and SparCode with the same encoder, item
+tower, crosses and budget, evaluates both with and without crosses beside popularity, exports a bundle of
+SparCode and prints recommendations from it. Everything lands in runs/quickstart (--small: fewer users and
+items, in runs/quickstart-small), which is made anew each time.
 TEXT
 }
 
@@ -21,9 +22,8 @@ case "${1:-}" in
     --small)
         out=runs/quickstart-small
         settings=(
-            --set data.synthetic.num_users=1500 --set data.synthetic.num_items=400
-            --set data.synthetic.num_categories=10 --set data.synthetic.num_styles=10
-            --set train.epochs=16 --set train.validate_every=4
+            --set data.synthetic.num_users=600 --set data.synthetic.num_items=300
+            --set train.epochs=8 --set eval.fidelity_queries=100 --set eval.latency_queries=20
         )
         ;;
     -h | --help)
@@ -51,16 +51,24 @@ settings+=(--set "data.dataset_dir=$out/dataset")
 step "data set"
 run_python preprocess.py --config_path configs/synthetic/sparcode.yaml "${settings[@]}"
 
-step "training SparCode"
-run_python train.py --config_path configs/synthetic/sparcode.yaml "${settings[@]}" --output_dir "$out/sparcode"
+for model in two_tower sparcode; do
+    step "training $model"
+    run_python train.py --config_path "configs/synthetic/$model.yaml" "${settings[@]}" --output_dir "$out/$model"
+done
 
-step "training the two-tower with the same encoder"
-run_python train.py --config_path configs/synthetic/two_tower.yaml "${settings[@]}" --output_dir "$out/two_tower"
+# evaluate FILE RUN RETRIEVER [FLAG...]: the test split into FILE.json
+evaluate() {
+    local file="$1" run="$2" retriever="$3"
+    shift 3
+    run_python eval.py --run_dir "$out/$run" --retriever "$retriever" --json "$out/$file.json" "$@" >&2
+}
 
 step "evaluation"
-run_python eval.py --run_dir "$out/sparcode" --retriever index --json "$out/sparcode.json"
-run_python eval.py --run_dir "$out/two_tower" --retriever exact --json "$out/two_tower.json"
-run_python eval.py --run_dir "$out/sparcode" --retriever popularity --json "$out/popularity.json"
+evaluate popularity two_tower popularity
+evaluate two_tower two_tower exact --set crosses.kind=none
+evaluate two_tower_crosses two_tower exact
+evaluate sparcode sparcode index --set crosses.kind=none
+evaluate sparcode_crosses sparcode index
 
 step "exporting the bundle"
 run_python export.py --run_dir "$out/sparcode" --output "$out/bundle"
@@ -73,6 +81,6 @@ run_python infer.py --bundle "$out/bundle" --input "$out/queries.jsonl" --topk 5
 step "results"
 run_python scripts/quickstart_report.py show "$out/queries.jsonl" "$out/recommendations.jsonl"
 run_python scripts/quickstart_report.py table \
-    "$out/sparcode.json" "$out/two_tower.json" "$out/popularity.json"
+    "$out"/{popularity,two_tower,two_tower_crosses,sparcode,sparcode_crosses}.json
 printf '\nEverything is in %s: dataset, sparcode and two_tower (runs), *.json (figures), bundle, ' "$ROOT/$out"
 printf 'queries.jsonl, recommendations.jsonl. Took %d:%02d minutes.\n' "$((SECONDS / 60))" "$((SECONDS % 60))"

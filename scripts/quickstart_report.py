@@ -1,7 +1,8 @@
-"""The tables and queries of scripts/quickstart.sh.
+"""The table and the queries of scripts/quickstart.sh.
 
-``table A.json B.json ...`` compares results of eval.py; ``queries DATASET OUT.jsonl`` writes the histories of
-a few users by external ids; ``show QUERIES RECOMMENDATIONS`` prints what was recommended to them.
+``table A.json B.json ...`` prints a row for each result of eval.py; ``queries DATASET OUT.jsonl`` writes the
+histories and features of a few users by external ids; ``show QUERIES RECOMMENDATIONS`` prints what was
+recommended to them.
 """
 
 from __future__ import annotations
@@ -17,35 +18,53 @@ from sparcode.entry import run_entry
 NUM_QUERIES = 3
 SHOWN_HISTORY = 5
 
-COLUMNS = (
-    ("recall@10", ("metrics", "recall@10"), ".4f"),
-    ("ndcg@10", ("metrics", "ndcg@10"), ".4f"),
-    ("recall@50", ("metrics", "recall@50"), ".4f"),
-    ("ndcg@50", ("metrics", "ndcg@50"), ".4f"),
-    ("index recall@50", ("fidelity", "index_recall@50"), ".4f"),
-    ("search p50 ms", ("latency_ms", "search_p50"), ".3f"),
-    ("search p99 ms", ("latency_ms", "search_p99"), ".3f"),
-)
+HEADER = ("model", "ranked by", "crosses", "NDCG@10", "NDCG@50", "bytes", "us/query")
+
+HOW_MEASURED = """\
+NDCG: held-out last item of every user, the whole catalogue ranked. bytes: what the search reads, in memory:
+counts, float32 vectors and table of crosses, or the index. us/query: median of single queries on one thread,
+from the encoded query to the top 50 without items of the history; encoding ({encode}) comes before it for all
+models but popularity."""
 
 
 def comparison_table(results: list[dict[str, Any]]) -> str:
-    """One row per result of eval.py; a figure that a retriever does not have is a dash."""
-    rows = [["model", "retriever", *(title for title, _, _ in COLUMNS)]]
-    for result in results:
-        rows.append([result["model"], result["retriever"], *(_figure(result, *c[1:]) for c in COLUMNS)])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    """One row per result of eval.py; a figure that a result does not have is a dash."""
+    rows = [list(HEADER), *map(_row, results)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(line.rstrip() for line in lines)
+    table = "\n".join(line.rstrip() for line in lines)
+    return f"{table}\n\n{HOW_MEASURED.format(encode=_encode_times(results))}"
 
 
-def _figure(result: dict[str, Any], path: tuple[str, str], form: str) -> str:
-    value = (result.get(path[0]) or {}).get(path[1])
+def _row(result: dict[str, Any]) -> list[str]:
+    metrics = result.get("metrics") or {}
+    search = (result.get("latency_ms") or {}).get("search_p50")
+    baseline = result["model"] == result["retriever"]
+    return [
+        result["model"],
+        "-" if baseline else result["retriever"],
+        "yes" if result.get("crosses") and not baseline else "-",
+        _figure(metrics.get("ndcg@10"), ".4f"),
+        _figure(metrics.get("ndcg@50"), ".4f"),
+        _figure(result.get("size_bytes"), ","),
+        _figure(None if search is None else 1e3 * search, ".0f"),
+    ]
+
+
+def _figure(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
+def _encode_times(results: list[dict[str, Any]]) -> str:
+    """Range of the medians, such as ``2.1 to 2.4 ms``."""
+    times = [(result.get("latency_ms") or {}).get("encode_p50") for result in results]
+    known = sorted(time for time in times if time is not None)
+    return f"{known[0]:.1f} to {known[-1]:.1f} ms" if known else "not measured"
+
+
 def write_queries(dataset_dir: Path, output: Path, count: int = NUM_QUERIES) -> None:
-    """Writes the train and validation items of the first users with any, oldest first, by external id."""
+    """Write train and validation items, oldest first, and features of the first users with any, by name."""
     from sparcode.data.dataset import Dataset
 
     dataset = Dataset.load(dataset_dir)
@@ -53,27 +72,41 @@ def write_queries(dataset_dir: Path, output: Path, count: int = NUM_QUERIES) -> 
     for user in range(dataset.num_users):
         items = [*dataset.train.of(user), *dataset.valid.of(user)]
         if items and len(lines) < count:
-            history = [dataset.item_ids[item - 1] for item in items]
-            lines.append(json.dumps({"query_id": dataset.user_ids[user], "history": history}))
+            query = {
+                "query_id": dataset.user_ids[user],
+                "history": [dataset.item_ids[item - 1] for item in items],
+                "features": {
+                    name: values[int(dataset.user_arrays[name][user])]
+                    for name, values in dataset.user_vocab.items()
+                },
+            }
+            lines.append(json.dumps(query))
     output.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def recommendations_text(queries: list[dict[str, Any]], answers: list[dict[str, Any]]) -> str:
-    """The end of every history and what follows it."""
+    """Features and the end of the history of every query, and what is recommended."""
     by_query = {answer["query_id"]: answer["items"] for answer in answers}
     lines = []
     for query in queries:
+        features = ", ".join(f"{name} {value}" for name, value in query["features"].items())
         history = ", ".join(query["history"][-SHOWN_HISTORY:])
         items = ", ".join(f"{row['item']} ({row['score']:.3f})" for row in by_query[query["query_id"]])
-        lines += [f"user {query['query_id']}", f"  last items:   {history}", f"  recommended:  {items}"]
+        lines += [
+            f"user {query['query_id']} ({features})",
+            f"  last items:   {history}",
+            f"  recommended:  {items}",
+        ]
     return "\n".join(lines) + "\n"
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file with one JSON object a line."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def main(argv: list[str]) -> None:
+    """Run the action that ``argv`` names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("action", choices=("table", "queries", "show"))
     parser.add_argument("files", nargs="+", type=Path)

@@ -19,8 +19,8 @@ from sparcode.data.interactions import Interactions
 from sparcode.index import BuildOptions, InvertedIndex, append_lists, build_index
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
 from sparcode.pipeline.crosses import fit_crosses
 from sparcode.pipeline.index import cross_index
 from sparcode.serving.export.exporter import BundleReport, ExportRequest, export_bundle
@@ -97,7 +97,7 @@ class Case:
 
     model: str = "sparcode"
     encoder: str = "dnn"
-    scorer: str = "gated"
+    scorer: str = "mlp"
     features: bool = True
     query_kind: str = "history"
     top_l: int = 0
@@ -119,12 +119,8 @@ def make_config(case: Case) -> Config:
             "model": {
                 "name": case.model,
                 "embedding_size": 8,
-                "num_query_tokens": 3,
-                "token_size": 4,
-                "signed_scores": case.signed,
                 "encoder": {"name": case.encoder, "hidden_size": 8},
-                "quantizer": {"num_codebooks": 2, "codebook_size": 4, "shared": case.shared},
-                "scorer": {"name": case.scorer, "hidden_size": 4},
+                **(_interaction(case) if case.model in ("sparcode", "all_to_all") else {}),
             },
             "crosses": {
                 "kind": case.crosses,
@@ -136,6 +132,15 @@ def make_config(case: Case) -> Config:
             "eval": {"ks": [5, 10]},
         }
     )
+
+
+def _interaction(case: Case) -> dict[str, object]:
+    """Keys of models with tokens and a scorer."""
+    scorer = {"name": case.scorer} if case.scorer == "dot" else {"name": case.scorer, "hidden_size": 4}
+    keys = {"num_query_tokens": 3, "token_size": 4, "signed_scores": case.signed, "scorer": scorer}
+    if case.model == "sparcode":
+        keys["quantizer"] = {"num_codebooks": 2, "codebook_size": 4, "shared": case.shared}
+    return keys
 
 
 def make_network(case: Case, dataset: Dataset) -> MatchingNetwork:

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from sparcode.config.keys import iter_keys
 from sparcode.config.schema import Config
 from sparcode.data.dataset import Dataset, Interactions
 from sparcode.types import FeatureSpec
+
+DEFAULT_NAMES = {"model": "sparcode", "model.encoder": "dnn", "model.scorer": "dot"}
 
 TINY: dict[str, Any] = {
     "data.max_history": 6,
@@ -32,9 +35,16 @@ TINY: dict[str, Any] = {
 
 
 def tiny_config(values: dict[str, Any] | None = None) -> Config:
-    """The tiny configuration with some dotted keys changed."""
+    """The tiny configuration with some dotted keys changed; what TINY says of other models is left out."""
+    values = values or {}
+    names = {f"{kind}.name": values.get(f"{kind}.name", name) for kind, name in DEFAULT_NAMES.items()}
+    known = {
+        key.path
+        for key in iter_keys()
+        if not key.needs or names[key.needs.split(" ", 1)[0]] in key.needs.split(" ", 1)[1].split(" | ")
+    }
     tree: dict[str, Any] = {}
-    for key, value in {**TINY, **(values or {})}.items():
+    for key, value in {**{key: TINY[key] for key in TINY if key in known}, **values}.items():
         *sections, name = key.split(".")
         node = tree
         for section in sections:

@@ -18,7 +18,7 @@ from sparcode.serving.session import EncoderSession, ScorerSession
 from sparcode.types import FeatureSpec
 
 CASES = {
-    "pynative": [Case(), Case(encoder="gru4rec", features=False, scorer="low_rank")],
+    "pynative": [Case(), Case(encoder="gru4rec", features=False, scorer="dot")],
     "graph": [
         Case(encoder="sasrec", scorer="attention", shared=True),
         Case(model="two_tower", encoder="gru4rec"),

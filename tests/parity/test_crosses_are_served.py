@@ -24,7 +24,7 @@ from sparcode.index import InvertedIndex
 from sparcode.index.search.dense import DenseIndex
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.item_vectors import item_vectors
-from sparcode.model.two_tower import TwoTower
+from sparcode.model.matchers.two_tower import TwoTower
 from sparcode.pipeline.crosses import CHOICE_FILE, fit_crosses
 from sparcode.pipeline.evaluate import evaluate_run
 from sparcode.pipeline.runs import open_run

@@ -20,7 +20,7 @@ from sparcode.index import BlockScorer, BuildOptions, InvertedIndex, build_index
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import CodeEncoder, TokenEncoder
-from sparcode.model.sparcode import SparCode
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.training.encoding import encode_queries
 
 TOLERANCE = 1e-5
@@ -58,17 +58,16 @@ class Built:
         "dot-1-slots-id",
         "mlp-1-slots",
         "mlp-2-shared",
-        "gated-1-slots",
-        "gated-1-shared-id",
-        "gated-2-slots",
+        "attention-1-slots-id",
+        "mlp-1-shared-id",
         "attention-1-slots",
-        "low_rank-1-slots",
-        "low_rank-1-slots-signed",
-        "gated-1-shared-signed",
-        "gated-1-slots-probes",
-        "low_rank-1-slots-signed-probes",
+        "mlp-1-slots-id",
+        "mlp-1-slots-signed",
+        "attention-1-shared-signed",
+        "mlp-1-slots-probes",
+        "dot-1-slots-signed-probes",
         "dot-1-shared-signed-probes",
-        "low_rank-1-slots-signed-length",
+        "dot-1-slots-signed-length",
     ],
 )
 def built(request: pytest.FixtureRequest) -> Built:
@@ -76,7 +75,9 @@ def built(request: pytest.FixtureRequest) -> Built:
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(3)
     dataset = tiny_dataset(features="id" not in others)
-    values = {"model.scorer.name": scorer, "model.scorer.num_layers": int(layers)}
+    values = {"model.scorer.name": scorer}
+    if scorer == "mlp":
+        values["model.scorer.num_layers"] = int(layers)
     signed = "signed" in others
     slotted = {
         "model.quantizer.shared": slots == "shared",
@@ -183,7 +184,8 @@ def test_the_case_is_not_trivial(built: Built) -> None:
     """Some pairs are positive and some are not, and queries use different lists."""
     assert len(np.unique(built.weights)) == 1 or built.weights.min() < 0.3 < 0.4 < built.weights.max()
     density = built.index.index_density
-    assert density == pytest.approx(29 / 30) if built.signed else 0.55 < density < 0.65
+    # a floor takes one posting of a list, or more where several items have the lowest score (dead units)
+    assert 0.7 < density <= 29 / 30 + 1e-6 if built.signed else 0.55 < density < 0.65
     assert (built.exact[:, 1:] > 0).mean() > 0.2
     slots = built.network.quantizer.num_slots
     assert built.index.num_terms == slots * 16
@@ -232,14 +234,6 @@ def test_the_rankers_of_the_evaluation_agree(built: Built, exclude_seen: bool) -
 def test_long_enough_lists_prune_nothing(built: Built) -> None:
     index = built.build(top_l=built.index.num_items)
     assert worst_difference(all_scores(index, built), built.exact) < TOLERANCE
-
-
-def test_pairs_score_as_in_blocks(built: Built) -> None:
-    tokens = tokens_of_terms(built.network.term_codebooks(), np.arange(5))
-    items = np.array([[1, 4, 9, 30], [2, 3, 9, 29], [1, 2, 3, 4], [7, 8, 20, 21], [5, 6, 7, 8]], np.int32)
-    blocks = built.scorer.score_block(tokens, 1, built.scorer.num_items + 1)
-    found = built.scorer.score_pairs(tokens, items)
-    np.testing.assert_allclose(found, np.take_along_axis(blocks, items - 1, 1), rtol=1e-4, atol=1e-5)
 
 
 def test_another_weight_gives_another_fingerprint(built: Built) -> None:

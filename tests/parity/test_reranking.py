@@ -58,11 +58,11 @@ def index_ranker(values: dict[str, Any], options: BuildOptions) -> tuple[Any, In
 @pytest.mark.parametrize(
     ("values", "options"),
     [
-        ({"model.scorer.name": "low_rank"}, BuildOptions(top_l=0, signed=True)),
-        ({"model.scorer.name": "gated"}, BuildOptions(top_l=0, signed=True)),
+        ({"model.scorer.name": "dot"}, BuildOptions(top_l=0, signed=True)),
+        ({"model.scorer.name": "attention"}, BuildOptions(top_l=0, signed=True)),
         ({"model.scorer.name": "mlp", "model.signed_scores": False}, BuildOptions(top_l=0)),
     ],
-    ids=["low_rank", "gated", "mlp-relu"],
+    ids=["dot", "attention", "mlp-relu"],
 )
 def test_all_items_as_candidates_are_ranked_as_by_the_network(
     values: dict[str, Any], options: BuildOptions
@@ -119,7 +119,7 @@ def test_vectors_are_reranked_by_dot_products() -> None:
 
 # ---- the same stage in a bundle
 
-CASES = [Case(top_l=6), Case(scorer="low_rank", signed=True), Case(model="two_tower")]
+CASES = [Case(top_l=6), Case(scorer="dot", signed=True), Case(model="two_tower")]
 HISTORIES = [[2, 9, 4], [11], [20, 3, 3, 8, 1, 6]]
 
 
@@ -181,7 +181,7 @@ def test_filters_hold_for_reranked_items(tmp_path: Path) -> None:
 
 
 def test_items_that_were_added_or_scored_anew_are_reranked_by_their_present_features() -> None:
-    case = Case(item_ids=False, signed=True, scorer="low_rank")
+    case = Case(item_ids=False, signed=True, scorer="dot")
     retriever, model = served(case)
     arrays = exported(case).request.dataset.item_arrays
     vocabulary = exported(case).request.dataset.item_vocab

@@ -33,7 +33,7 @@ def test_every_point_and_every_trained_ablation_is_a_valid_configuration(ablate:
         load_config(BASE, [ablate.PLAIN, *(f"index.{key}={value}" for key, value in point.items())])
     plain = load_config(BASE, [])
     for title, settings in ablate.TRAINED.items():
-        assert (load_config(BASE, settings) != plain) == (title not in ("as configured", "scorer low_rank"))
+        assert (load_config(BASE, settings) != plain) == (title != "as configured")
 
 
 def test_a_table_replaces_the_one_before_and_leaves_the_others(ablate: Any, tmp_path: Path) -> None:
@@ -74,8 +74,7 @@ def test_settings_of_a_training_do_not_reach_the_evaluations(
         sys, "argv", ["ablate.sh", str(run), *flags, "--work", str(tmp_path), "--docs", str(tmp_path)]
     )
     ablate.main()
-    assert len(trained) == len(ablate.TRAINED) - 1
-    assert not any("model.scorer.name=low_rank" in settings for settings in trained)  # as configured
+    assert len(trained) == len(ablate.TRAINED)
     assert all(settings[-2:] == ["train.epochs=2", "eval.max_users=7"] for settings in trained)
     assert len(evaluated) == len(list(ablate.points())) + len(trained)
     assert sum("eval.max_users=7" in settings for settings in evaluated) == len(list(ablate.points()))

@@ -169,7 +169,7 @@ def run_preprocess(*argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_preprocess_writes_a_data_set_and_prints_its_counts(tmp_path: Path) -> None:
-    settings = ("num_users=60", "num_items=50", "num_categories=4", "num_styles=4")
+    settings = ("num_users=60", "num_items=50")
     flags = [flag for setting in settings for flag in ("--set", f"data.synthetic.{setting}")]
     done = run_preprocess("--output", "made", *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -14,6 +14,10 @@ from types import ModuleType
 
 import pytest
 
+from sparcode.config.data_schema import DataConfig, SyntheticConfig
+from sparcode.data.dataset import preprocess
+from sparcode.data.synthetic import generate_synthetic
+
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
 
@@ -209,31 +213,36 @@ def test_the_comparison_table_has_a_row_each_and_dashes_for_what_is_missing(repo
     sparcode = {
         "model": "sparcode",
         "retriever": "index",
-        "metrics": {"recall@10": 0.25, "ndcg@10": 0.125, "recall@50": 0.5, "ndcg@50": 0.2},
-        "fidelity": {"index_recall@50": 0.99},
-        "latency_ms": {"search_p50": 0.0123, "search_p99": 0.5},
+        "crosses": {"kind": "following"},
+        "metrics": {"ndcg@10": 0.125, "ndcg@50": 0.2},
+        "size_bytes": 1234567,
+        "latency_ms": {"encode_p50": 2.04, "search_p50": 0.0123},
+    }
+    two_tower = {
+        "model": "two_tower",
+        "retriever": "exact",
+        "crosses": None,
+        "metrics": {"ndcg@10": 0.1, "ndcg@50": 0.15},
+        "size_bytes": 512000,
+        "latency_ms": {"encode_p50": 1.96, "search_p50": 0.25},
     }
     popularity = {
         "model": "popularity",
         "retriever": "popularity",
-        "metrics": {"recall@10": 0.05},
-        "fidelity": None,
+        "crosses": {"kind": "following"},
+        "metrics": {"ndcg@10": 0.05},
+        "latency_ms": None,
     }
-    header, rule, first, second = report.comparison_table([sparcode, popularity]).splitlines()
-    assert header.split()[:4] == ["model", "retriever", "recall@10", "ndcg@10"]
+    text = report.comparison_table([popularity, two_tower, sparcode])
+    header, rule, *rows = text.splitlines()[:5]
+    assert header.split() == [*("model", "ranked", "by"), *report.HEADER[2:]]
     assert set(rule) == {"-", " "}
-    assert first.split() == [
-        "sparcode",
-        "index",
-        "0.2500",
-        "0.1250",
-        "0.5000",
-        "0.2000",
-        "0.9900",
-        "0.012",
-        "0.500",
+    assert [row.split() for row in rows] == [
+        ["popularity", "-", "-", "0.0500", "-", "-", "-"],
+        ["two_tower", "exact", "-", "0.1000", "0.1500", "512,000", "250"],
+        ["sparcode", "index", "yes", "0.1250", "0.2000", "1,234,567", "12"],
     ]
-    assert second.split() == ["popularity", "popularity", "0.0500", "-", "-", "-", "-", "-", "-"]
+    assert "encoding (2.0 to 2.0 ms)" in text
 
 
 def test_the_queries_are_whole_histories_by_external_id(report: ModuleType, tmp_path: Path) -> None:
@@ -254,13 +263,25 @@ def test_the_queries_are_whole_histories_by_external_id(report: ModuleType, tmp_
     assert done.returncode == 0, done.stderr
     report.write_queries(output, tmp_path / "q.jsonl", count=1)
     (query,) = report.read_lines(tmp_path / "q.jsonl")
-    assert query == {"query_id": "7", "history": ["101", "102", "103"]}
+    assert query == {"query_id": "7", "history": ["101", "102", "103"], "features": {}}
+
+
+def test_the_queries_hold_the_user_features_by_name(report: ModuleType, tmp_path: Path) -> None:
+    synthetic = SyntheticConfig(num_users=20, num_items=60)
+    data = preprocess(DataConfig(synthetic=synthetic, dataset_dir=str(tmp_path / "dataset")))
+    report.write_queries(tmp_path / "dataset", tmp_path / "q.jsonl", count=2)
+    queries = report.read_lines(tmp_path / "q.jsonl")
+    assert [query["query_id"] for query in queries] == data.user_ids[:2]
+    regions = generate_synthetic(synthetic).user_features[1].values
+    assert [query["features"]["region"] for query in queries] == list(regions[:2])
+    assert set(queries[0]["features"]) == {"age_group", "region"}
 
 
 def test_the_recommendations_stand_below_the_end_of_the_history(report: ModuleType) -> None:
-    queries = [json.loads('{"query_id": "u", "history": ["a", "b", "c", "d", "e", "f"]}')]
+    query = '{"query_id": "u", "history": ["a", "b", "c", "d", "e", "f"], "features": {"region": "east"}}'
+    queries = [json.loads(query)]
     answers = [json.loads('{"query_id": "u", "items": [{"item": "g", "score": 1.5}]}')]
     user, history, items, *_ = report.recommendations_text(queries, answers).splitlines()
-    assert user == "user u"
+    assert user == "user u (region east)"
     assert history.split(":")[1].strip() == "b, c, d, e, f"
     assert items.split(":")[1].strip() == "g (1.500)"

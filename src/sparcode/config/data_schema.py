@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from sparcode.config.section import Fraction, Positive, Section
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class SyntheticConfig(Section):
@@ -14,11 +16,19 @@ class SyntheticConfig(Section):
 
     num_users: Positive = Field(4000, description="users")
     num_items: Positive = Field(2000, description="items")
-    num_categories: Positive = Field(24, description="values of the item feature 'category'")
-    num_styles: Positive = Field(24, description="values of the item feature 'style'")
-    interests_per_user: Positive = Field(3, description="(category, style) pairs that a user follows")
-    interactions_per_user: Positive = Field(30, description="mean number of interactions per user")
-    noise: Fraction = Field(0.1, description="share of interactions drawn by popularity alone")
+    interactions_per_user: Positive = Field(24, description="mean number of interactions per user")
+    popularity: Annotated[float, Field(ge=0.0)] = Field(
+        1.0, description="weight of the Zipf popularity, 0 = all items alike"
+    )
+    followers: Annotated[float, Field(ge=0.0)] = Field(
+        3.0, description="what following one of the last items adds, 0 = nothing"
+    )
+    session_stay: Share = Field(
+        0.9, description="probability that an interaction has the interest of the one before, 0 = no sessions"
+    )
+    telling_features: Share = Field(
+        1.0, description="share of items and users that show their own features, not those of another"
+    )
     seed: int = Field(7, ge=0, description="seed of the generator")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sparcode.config.keys import KeyInfo, iter_keys, section_class
+from sparcode.config.keys import KeyInfo, iter_keys, section_classes
 from sparcode.config.schema import Config
 from sparcode.config.section import Section
 from sparcode.config.yaml_text import Document, read_document, read_value, write_document
@@ -107,7 +107,7 @@ def build_config(document: Document, overrides: Sequence[str | Override], source
         nested = override.value
         for name in reversed(override.key.split(".")):
             nested = {name: nested}
-        values = _merged(values, nested)
+        values = _merged(_without_other_options(values, nested, [Config]), nested)
         for key in {override.key, *flatten(override.value, override.key)}:
             origins[key] = override.origin
     try:
@@ -140,7 +140,8 @@ def dump_config(config: Config) -> str:
 def config_differences(a: Config, b: Config) -> list[str]:
     """Dotted keys whose values differ, in the order of the schema."""
     left, right = flatten(a.model_dump()), flatten(b.model_dump())
-    return [key for key, value in left.items() if value != right[key]]
+    missing = object()  # a key of options that only one of them has
+    return [key for key in {**left, **right} if left.get(key, missing) != right.get(key, missing)]
 
 
 def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
@@ -159,18 +160,54 @@ def _merged(base: Any, top: Any) -> Any:
     return {**base, **{key: _merged(base.get(key), value) for key, value in top.items()}}
 
 
-def _without_empty_sections(values: dict[str, Any], section: type[Section]) -> dict[str, Any]:
+def _without_empty_sections(values: dict[str, Any], *sections: type[Section]) -> dict[str, Any]:
     """Reads ``train:`` with nothing below it as a section that states nothing, not as null."""
     kept = dict(values)
-    for name, field in section.model_fields.items():
-        inner = section_class(field.annotation)
-        if inner is None or name not in kept:
+    for name, inner in _inner_sections(sections).items():
+        if name not in kept:
             continue
         if kept[name] is None:
             kept[name] = {}
         elif isinstance(kept[name], dict):
-            kept[name] = _without_empty_sections(kept[name], inner)
+            kept[name] = _without_empty_sections(kept[name], *inner)
     return kept
+
+
+def _inner_sections(sections: Iterable[type[Section]]) -> dict[str, list[type[Section]]]:
+    """Sections inside of any of the given ones, by key."""
+    inner: dict[str, list[type[Section]]] = {}
+    for section in sections:
+        for name, field in section.model_fields.items():
+            for found in section_classes(field.annotation):
+                inner.setdefault(name, []).append(found)
+    return inner
+
+
+def _without_other_options(values: Any, override: Any, sections: Iterable[type[Section]]) -> Any:
+    """The values without keys that lose their meaning when the override chooses another ``name``.
+
+    ``--set model.name=two_tower`` over a file for another model leaves out what the file says about tokens
+    and codes, which a two-tower does not have; what an override itself says is never left out.
+    """
+    if not (isinstance(values, dict) and isinstance(override, dict)):
+        return values
+    kept = dict(values)
+    for name, inner in _inner_sections(sections).items():
+        if name not in kept or not isinstance(override.get(name), dict) or not isinstance(kept[name], dict):
+            continue
+        chosen = [
+            c for c in inner if c.model_fields.get("name") and _is_called(c, override[name].get("name"))
+        ]
+        if chosen:
+            known = {key for section in chosen for key in section.model_fields}
+            kept[name] = {key: value for key, value in kept[name].items() if key in known}
+        kept[name] = _without_other_options(kept[name], override[name], chosen or inner)
+    return kept
+
+
+def _is_called(section: type[Section], name: Any) -> bool:
+    field = section.model_fields.get("name")
+    return field is not None and isinstance(name, str) and field.default == name
 
 
 def _config_error(error: ValidationError, origins: Mapping[str, str], source: str) -> ConfigError:
@@ -178,7 +215,7 @@ def _config_error(error: ValidationError, origins: Mapping[str, str], source: st
     faults = error.errors(include_url=False)
     keys = {key.path: key for key in iter_keys()}
     first = _fault_error(faults[0], keys, origins, source)
-    others = [_path(fault["loc"]) for fault in faults[1:]]
+    others = [_path(_keys_of(fault["loc"])) for fault in faults[1:]]
     if not others:
         return first
     also = f"also wrong: {', '.join(path or 'the whole' for path in others)}"
@@ -194,7 +231,10 @@ def _config_error(error: ValidationError, origins: Mapping[str, str], source: st
 def _fault_error(
     fault: Mapping[str, Any], keys: Mapping[str, KeyInfo], origins: Mapping[str, str], source: str
 ) -> ConfigError:
-    path = _path(fault["loc"])
+    path = _path(_keys_of(fault["loc"]))
+    if fault["type"] == "union_tag_invalid":
+        path += ".name"
+        fault = {**fault, "input": fault["ctx"]["tag"]}
     if fault["type"] == "value_error":  # a cross-key rule of the schema
         message = str(fault["ctx"]["error"])
         return ConfigError(message, where=_origins_of(_DOTTED.findall(message), origins) or source)
@@ -211,7 +251,28 @@ def _fault_error(
         return ConfigError(
             "wrong value", where=where, expected="a section of keys", received=_shown(fault["input"])
         )
-    return ConfigError("wrong value", where=where, expected=key.allowed, received=_shown(fault["input"]))
+    remedy = None
+    if fault["type"] == "union_tag_invalid":
+        near = difflib.get_close_matches(str(fault["input"]), key.allowed.split(" | "), n=1)
+        remedy = f"did you mean {near[0]}?" if near else None
+    return ConfigError(
+        "wrong value", where=where, expected=key.allowed, received=_shown(fault["input"]), remedy=remedy
+    )
+
+
+def _keys_of(location: Sequence[str | int]) -> list[str | int]:
+    """A place in the configuration without the names of the options classes that pydantic adds to it."""
+    kept: list[str | int] = []
+    sections: list[type[Section]] = [Config]
+    tags: dict[str, type[Section]] = {}
+    for part in location:
+        if isinstance(part, str) and part in tags:
+            sections, tags = [tags[part]], {}
+            continue
+        kept.append(part)
+        sections = _inner_sections(sections).get(str(part), [])
+        tags = {c.model_fields["name"].default: c for c in sections} if len(sections) > 1 else {}
+    return kept
 
 
 def _path(location: Iterable[str | int]) -> str:
@@ -238,6 +299,8 @@ def _origins_of(paths: Iterable[str], origins: Mapping[str, str]) -> str:
 
 def _suggestion(path: str, keys: Mapping[str, KeyInfo]) -> str:
     """The closest name within the section, the same name elsewhere, or else what the section knows."""
+    if path in keys:
+        return f"the key needs {keys[path].needs}"
     parent, _, name = path.rpartition(".")
     siblings = [key for key in keys if key.rpartition(".")[0] == parent]
     names = difflib.get_close_matches(name, [key.rpartition(".")[2] for key in siblings], n=1)

@@ -36,12 +36,13 @@ def suitable_retriever(config: Config, asked: str | None, run_dir: Path) -> str:
         UsageError: it cannot serve the model, or there is nothing to re-rank in what it finds.
     """
     model = config.model.name
-    retriever = asked or RETRIEVERS[model][0]
-    if retriever not in RETRIEVERS[model]:
+    able = RETRIEVERS.get(model, ("exact", "popularity"))  # what works for every model
+    retriever = asked or able[0]
+    if retriever not in able:
         raise UsageError(
             f"--retriever {retriever} cannot serve a {model} model",
             where=run_dir,
-            expected=" | ".join(RETRIEVERS[model]),
+            expected=" | ".join(able),
         )
     reranked = RERANKED.get(model, ())
     if config.eval.rerank and retriever not in reranked:

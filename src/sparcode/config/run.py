@@ -77,7 +77,7 @@ def _agreeing_settings(config_path: Path, run: Config, run_dir: Path) -> list[Ov
     ]
     if differing:
         left, right = flatten(run.model_dump()), flatten(given.model_dump())
-        pairs = ", ".join(f"{key} ({left[key]!r} there, {right[key]!r} here)" for key in differing)
+        pairs = ", ".join(f"{key} ({left.get(key)!r} there, {right.get(key)!r} here)" for key in differing)
         raise ConfigError(
             f"the configuration is not that of the run {run_dir}",
             where=config_path,

@@ -11,14 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from sparcode.config.data_schema import DataConfig
+from sparcode.config.model_schema import AnyModel, default_model
 from sparcode.config.section import ByteCount, CutOffs, Fraction, Positive, Rate, Section
-
-MAX_NUM_TERMS = 2**24
-"""Largest accepted number of posting lists (16.8 million)."""
-
-
-MAX_LOGITS = 256
-"""Most component products of a pair: each is a plane of queries x items in memory."""
 
 
 class DeviceConfig(Section):
@@ -28,144 +22,6 @@ class DeviceConfig(Section):
     mode: Literal["graph", "pynative"] = Field(
         "graph", description="graph compiles the steps; pynative runs them eagerly, for debugging"
     )
-
-
-class EncoderConfig(Section):
-    """Query encoder."""
-
-    name: Literal["dnn", "gru4rec", "sasrec"] = Field("dnn", description="encoder of the history")
-    hidden_size: Positive = Field(
-        128, description="width of the MLP (dnn) or of the feed-forward block (sasrec)"
-    )
-    num_layers: Positive = Field(1, description="hidden layers (dnn), recurrent layers or attention blocks")
-    num_heads: Positive = Field(1, description="attention heads (sasrec, join attention)")
-    join: Literal["mlp", "attention"] = Field(
-        "mlp", description="how user features and history become the query: an MLP, or attention among them"
-    )
-    dropout: Fraction = Field(0.0, description="dropout probability, in steps of 1/256")
-
-
-class QuantizerConfig(Section):
-    """Code assignment: product quantization with EMA codebooks."""
-
-    num_codebooks: Positive = Field(1, description="M, sub-vectors per token")
-    codebook_size: Annotated[int, Field(ge=2)] = Field(256, description="N, codewords per codebook")
-    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        0.99, description="EMA decay of codeword statistics"
-    )
-    epsilon: Rate = Field(1e-5, description="Laplace smoothing of the codeword counts, share of the mean")
-    shared: bool = Field(
-        False, description="one set of codebooks for all tokens, as in the paper, instead of one for each"
-    )
-    restart_threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
-        0.1,
-        description="codewords with an EMA count below this share of the mean are re-drawn, 0 = never",
-    )
-    commitment_weight: Annotated[float, Field(ge=0.0)] = Field(
-        0.25, description="beta of the commitment loss"
-    )
-
-
-class ScorerConfig(Section):
-    """Interaction scorer E(token, item)."""
-
-    name: Literal["dot", "low_rank", "gated", "mlp", "attention"] = Field(
-        "low_rank", description="interaction network"
-    )
-    hidden_size: Positive = Field(64, description="width of the interaction layers (not dot)")
-    num_layers: Positive = Field(1, description="hidden layers of the mlp and gated scorers")
-    num_heads: Positive = Field(2, description="attention heads (attention)")
-
-
-class MixtureConfig(Section):
-    """Mixture of logits (mol)."""
-
-    item_components: Positive = Field(
-        2, description="components of an item; those of a query are model.num_query_tokens"
-    )
-    component_size: Positive = Field(32, description="width of a component")
-    gate_size: Positive = Field(16, description="hidden width of the networks that weigh component products")
-    temperature: Rate = Field(0.05, description="cosines of components are divided by this")
-
-
-class ModelConfig(Section):
-    """Network: shared encoder and item tower, and the similarity that tells the models apart."""
-
-    name: Literal["sparcode", "two_tower", "max_sim", "mol", "all_to_all"] = Field(
-        "sparcode", description="similarity"
-    )
-    embedding_size: Positive = Field(64, description="width of item embeddings and query vectors")
-    num_query_tokens: Positive = Field(
-        16, description="K_u, tokens per query = posting lists; query vectors (max_sim), components (mol)"
-    )
-    token_size: Positive = Field(4, description="D, width of a token")
-    item_std: Annotated[float, Field(ge=0.0)] = Field(
-        0.0, description="spread of item embeddings before training, 0 = 1 / sqrt(embedding_size)"
-    )
-    item_length: Annotated[float, Field(ge=0.0)] = Field(
-        0.0, description="length that item vectors are scaled to when they are scored, 0 = as they are"
-    )
-    signed_scores: bool = Field(
-        True, description="token scores add up with their sign; false = relu(E + b), as in the paper"
-    )
-    score_bias: float = Field(1.0, description="start of the learned bias b in relu(E + b) (unsigned scores)")
-    relu_leak: Fraction = Field(
-        0.1, description="gradient of that relu below zero for positives, so that silenced ones recover"
-    )
-    sparsity_weight: Annotated[float, Field(ge=0.0)] = Field(
-        0.0, description="weight of the mean candidate score in the loss: keeps lists short (unsigned scores)"
-    )
-    temperature: Rate = Field(1.0, description="scores are divided by this in the softmax loss")
-    encoder: EncoderConfig = Field(default_factory=EncoderConfig, description="query encoder")
-    quantizer: QuantizerConfig = Field(default_factory=QuantizerConfig, description="code assignment")
-    scorer: ScorerConfig = Field(default_factory=ScorerConfig, description="interaction scorer")
-    mixture: MixtureConfig = Field(default_factory=MixtureConfig, description="mixture of logits")
-
-    @model_validator(mode="after")
-    def _check(self) -> ModelConfig:
-        attends = self.encoder.name == "sasrec" or self.encoder.join == "attention"
-        if attends and self.embedding_size % self.encoder.num_heads:
-            raise ValueError(
-                f"model.embedding_size ({self.embedding_size}) must be divisible by "
-                f"model.encoder.num_heads ({self.encoder.num_heads})"
-            )
-        has_scorer = self.name in ("sparcode", "all_to_all")
-        if self.sparsity_weight > 0 and (not has_scorer or self.signed_scores):
-            raise ValueError(
-                f"model.sparsity_weight has no meaning for model.name {self.name} with model.signed_scores "
-                f"{str(self.signed_scores).lower()}: set it to 0"
-            )
-        if self.name == "mol" and self.num_query_tokens * self.mixture.item_components > MAX_LOGITS:
-            raise ValueError(
-                f"model.num_query_tokens * model.mixture.item_components is "
-                f"{self.num_query_tokens * self.mixture.item_components}, more than {MAX_LOGITS} logits of "
-                "every pair"
-            )
-        if not has_scorer:
-            return self
-        if self.scorer.name == "attention" and self.scorer.hidden_size % self.scorer.num_heads:
-            raise ValueError(
-                f"model.scorer.hidden_size ({self.scorer.hidden_size}) must be divisible by "
-                f"model.scorer.num_heads ({self.scorer.num_heads})"
-            )
-        if self.name == "sparcode":
-            self._check_quantizer()
-        return self
-
-    def _check_quantizer(self) -> None:
-        q = self.quantizer
-        if self.token_size % q.num_codebooks:
-            raise ValueError(
-                f"model.token_size ({self.token_size}) must be divisible by "
-                f"model.quantizer.num_codebooks ({q.num_codebooks})"
-            )
-        slots = 1 if q.shared else self.num_query_tokens
-        terms = slots * q.codebook_size**q.num_codebooks
-        if terms > MAX_NUM_TERMS:
-            raise ValueError(
-                f"model.quantizer.codebook_size ** model.quantizer.num_codebooks, for each of {slots} sets "
-                f"of codebooks, is {terms}, more than {MAX_NUM_TERMS} posting lists"
-            )
 
 
 class LossConfig(Section):
@@ -333,7 +189,7 @@ class Config(Section):
     seed: int = Field(0, ge=0, lt=2**31, description="seed of initialisation, sampling and dropout")
     device: DeviceConfig = Field(default_factory=DeviceConfig, description="device")
     data: DataConfig = Field(default_factory=DataConfig, description="data")
-    model: ModelConfig = Field(default_factory=ModelConfig, description="network")
+    model: AnyModel = Field(default_factory=default_model, description="network")
     train: TrainConfig = Field(default_factory=TrainConfig, description="training")
     crosses: CrossesConfig = Field(default_factory=CrossesConfig, description="crosses with history items")
     index: IndexConfig = Field(default_factory=IndexConfig, description="index")
@@ -342,11 +198,16 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Config:
-        quantizer = self.model.quantizer
-        if self.index.probes > quantizer.codebook_size**quantizer.num_codebooks:
+        codes = self.model.codes_per_token
+        if codes and self.index.probes > codes:
             raise ValueError(
-                f"index.probes ({self.index.probes}) must not exceed the number of codes of a token "
-                f"({quantizer.codebook_size**quantizer.num_codebooks})"
+                f"index.probes ({self.index.probes}) must not exceed the number of codes of a token ({codes})"
+            )
+        scorer = getattr(self.model, "scorer", None)
+        if codes and scorer is not None and scorer.name != "dot" and self.train.quantized_share < 1.0:
+            raise ValueError(
+                f"train.quantized_share ({self.train.quantized_share}) must be 1 with model.scorer.name "
+                f"{scorer.name}, which is evaluated for the codes of a batch and not for tokens without"
             )
         if self.crosses.kind != "none":
             self._check_crosses()

@@ -7,13 +7,12 @@ the last one wins; merge keys (``<<``) and tags beyond plain data are not suppor
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from ruamel.yaml.resolver import VersionedResolver
@@ -21,7 +20,6 @@ from ruamel.yaml.resolver import VersionedResolver
 from sparcode.errors import ConfigError
 
 _PLAIN = ("null", "bool", "int", "float")
-_COMMENT_COLUMN = 40
 
 
 class _PlainResolver(VersionedResolver):
@@ -110,38 +108,6 @@ def write_value(value: Any) -> str:
 def write_document(values: dict[str, Any]) -> str:
     """YAML of nested plain data; keys keep their order. ``read_document`` reads the same values back."""
     return _dumped(_yaml(), values)
-
-
-def write_commented(values: Mapping[str, Any], comments: Mapping[str, str]) -> str:
-    """YAML of nested plain data with a comment beside every key.
-
-    Args:
-        values: nested mappings; keys keep their order, sections of the top are set apart by a line.
-        comments: dotted key -> comment of one line.
-    """
-    yaml = _yaml("rt")
-    yaml.representer.add_representer(
-        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
-    document = _commented(values, comments, "")
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            document.yaml_set_comment_before_after_key(key, before="\n")
-    return _dumped(yaml, document)
-
-
-def _commented(values: Mapping[str, Any], comments: Mapping[str, str], prefix: str) -> CommentedMap:
-    section = CommentedMap()
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            section[key] = _commented(value, comments, f"{prefix}{key}.")
-        elif isinstance(value, list | tuple):
-            section[key] = CommentedSeq(value)
-            section[key].fa.set_flow_style()
-        else:
-            section[key] = value
-        section.yaml_add_eol_comment(comments[f"{prefix}{key}"], key, column=_COMMENT_COLUMN)
-    return section
 
 
 def _dumped(yaml: YAML, value: Any) -> str:

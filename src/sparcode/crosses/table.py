@@ -45,6 +45,11 @@ class CrossTable:
         """Catalogue size I."""
         return int(self.rows.shape[0]) - 1
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the table as it is held: 8 for each weight, and the starts of the rows."""
+        return int(self.rows.data.nbytes + self.rows.indices.nbytes + self.rows.indptr.nbytes)
+
     def history_weights(self) -> NDArray[np.float32]:
         """(L',) float32, what each place of a right-aligned history counts."""
         ages = np.arange(self.history_length - 1, -1, -1)

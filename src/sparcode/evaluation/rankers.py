@@ -23,9 +23,9 @@ from sparcode.index.search.reranking import listed_scores
 from sparcode.index.search.results import top_k_of_scores
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
+from sparcode.model.matchers.sparcode import SparCode
+from sparcode.model.matchers.two_tower import TwoTower
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
-from sparcode.model.two_tower import TwoTower
 from sparcode.training.encoding import encode_queries
 from sparcode.types import SearchResult
 
@@ -146,6 +146,11 @@ class IndexRanker(StagedRanker):
         self._item_places = crosses.history_length if crosses is not None else 0
         self._batch_size, self._threads = batch_size, threads
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the index."""
+        return self.index.size_bytes
+
     def encode(self, queries: QuerySet) -> tuple[NDArray, ...]:
         """Term ids and weights (B, T), lifted tokens (B, K_u, d)."""
         return _encode(self._encoder, queries, self._batch_size)
@@ -188,6 +193,14 @@ class VectorRanker(StagedRanker):
         self._encoder = VectorEncoder(network)
         self._batch_size, self._crosses = batch_size, crosses
         self._search = search if crosses is None else CrossedSearch(search, crosses)
+        self._size_bytes: int | None = None
+        if isinstance(search, DenseIndex):
+            self._size_bytes = search.item_vectors.nbytes + (0 if crosses is None else crosses.size_bytes)
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Bytes of vectors and crosses; None for approximate searches, which do not tell theirs."""
+        return self._size_bytes
 
     def encode(self, queries: QuerySet) -> tuple[NDArray, ...]:
         """Query vectors (B, d); with crosses histories (B, L') as well."""
@@ -221,6 +234,11 @@ class PopularityRanker:
         self._counts = np.bincount(dataset.train.items, minlength=dataset.num_items + 1).astype(np.float32)
         self._counts[0] = -np.inf
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the counts."""
+        return self._counts.nbytes
+
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
         def block(rows: slice) -> NDArray[np.float32]:
             return np.repeat(self._counts[None], len(queries.seen[rows]), 0)
@@ -242,6 +260,11 @@ class CrossRanker:
 
     def __init__(self, crosses: CrossTable) -> None:
         self._crosses = crosses
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the table."""
+        return self._crosses.size_bytes
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
         def block(rows: slice) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from sparcode.evaluation.rankers import StagedRanker, time_stages
 from sparcode.index.search.reranking import rerank
 from sparcode.model.block_scorer import ItemPartTable
 from sparcode.model.inference import CandidateScores
-from sparcode.model.sparcode import SparCode
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.types import SearchResult
 
 

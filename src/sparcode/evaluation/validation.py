@@ -70,11 +70,12 @@ class Validator:
 
     def _measure(self, quantized: bool) -> Callable[[], dict[str, float]]:
         """What measures the present weights; its graphs are compiled once."""
-        num_items, crosses = self._network.tower.num_items, self._crosses
+        network = self._network if quantized else self._network.warm_start()
+        num_items, crosses = network.tower.num_items, self._crosses
         if crosses is not None:
-            scorer = ExhaustiveScorer(self._network, num_items, SCORE_BATCH, quantized)
+            scorer = ExhaustiveScorer(network, num_items, SCORE_BATCH, quantized)
             return lambda: self._with_crosses(scorer, crosses)
-        ranker = ExhaustiveRanker(self._network, num_items, quantized)
+        ranker = ExhaustiveRanker(network, num_items, quantized)
 
         def alone() -> dict[str, float]:
             ranker.refresh()

@@ -11,11 +11,10 @@ import numpy as np
 from mindspore import Tensor
 from numpy.typing import NDArray
 
-from sparcode.errors import UsageError
-from sparcode.model.all_to_all import AllToAll, ReluScore
-from sparcode.model.inference import ItemParts, PairScores, PartScores, QueryScores, TokenParts
+from sparcode.model.inference import ItemParts, PartScores, QueryScores, TokenParts
+from sparcode.model.matchers.all_to_all import AllToAll, ReluScore
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.pair_kernels import PairKernel, PairScorer
+from sparcode.model.pair_kernels import PairScorer
 
 ITEM_BLOCK = 1024
 """Items scored at once; every block has this many rows, so that a graph is compiled once."""
@@ -47,8 +46,8 @@ class ItemPartTable:
 class NetworkBlockScorer:
     """Scores of pairs of token and item, for the index builder.
 
-    Its ``BlockScorer``, ``FingerprintedScorer`` and, where the interaction scorer has a dot product in it,
-    ``ShortlistScorer``. The item part is computed once per item, the token part once per block of tokens.
+    Its ``BlockScorer`` and ``FingerprintedScorer``. The item part is computed once per item, the token part
+    once per block of tokens.
     Pairs are scored by the kernel that the scorer has for it, or else by its graph, which threads take turns
     to run: equal to the network within the rounding of float32.
 
@@ -62,13 +61,11 @@ class NetworkBlockScorer:
         self._network = network
         self._graph = threading.Lock()
         self._token_cell, self._cross = TokenParts(network), PartScores(network)
-        self._aligned = PairScores(network)
         table = ItemPartTable(network, num_items)
         table.refresh()
         self._parts = np.concatenate([block.asnumpy() for block in table.blocks])[:num_items]
         self._kernel = network.scorer.pair_kernel()
-        # without a kernel for all of its score a scorer may still have a dot product for shortlists
-        self._arrays = PairScorer(self._kernel or PairKernel(network.scorer.dot_width), self._parts)
+        self._arrays = None if self._kernel is None else PairScorer(self._kernel, self._parts)
 
     @property
     def num_items(self) -> int:
@@ -86,39 +83,10 @@ class NetworkBlockScorer:
     def score_block(self, tokens: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
         """Scores (T, stop - start) of lifted tokens (T, d) against the items start..stop-1, ids from 1."""
         token_parts = self._token_parts(tokens)
-        if self._kernel is None:
+        if self._arrays is None:
             return self._graph_block(token_parts, start, stop)
         scores = self._arrays.block(token_parts, start, stop)
         return self._with_bias(scores)
-
-    def cheap_block(self, tokens: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
-        """The dot product that is a share of what ``score_block`` gives.
-
-        Raises:
-            UsageError: there is none.
-        """
-        width = self._network.scorer.dot_width
-        if not width:
-            raise UsageError(
-                "this interaction scorer has no dot product to make shortlists from",
-                received=type(self._network.scorer).__name__,
-                remedy="set index.shortlist to 0",
-            )
-        return self._arrays.dots(self._token_parts(tokens), start, stop, width)
-
-    def score_pairs(self, tokens: NDArray[np.float32], item_ids: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Scores (T, n) of lifted tokens (T, d) and the items (T, n) of each, ids from 1."""
-        token_parts = self._token_parts(tokens)
-        scores = np.empty(item_ids.shape, np.float32)
-        for row, ids in enumerate(item_ids):
-            one, parts = token_parts[row : row + 1], self._parts[ids - 1]
-            if self._kernel is not None:
-                block = PairScorer(self._kernel, parts).block(one, 1, len(ids) + 1)
-                scores[row] = self._with_bias(block)[0]
-                continue
-            with self._graph:
-                scores[row] = self._aligned(Tensor(one), Tensor(parts)).asnumpy()
-        return scores
 
     def _with_bias(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         if isinstance(self._network.score, ReluScore):

@@ -7,10 +7,10 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from numpy.typing import NDArray
 
-from sparcode.model.all_to_all import AllToAll
+from sparcode.model.matchers.all_to_all import AllToAll
+from sparcode.model.matchers.sparcode import SparCode
+from sparcode.model.matchers.two_tower import TwoTower
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
-from sparcode.model.two_tower import TwoTower
 
 
 class ItemTerms(nn.Cell):
@@ -173,17 +173,6 @@ class PartScores(nn.Cell):
 
     def construct(self, token_parts: Tensor, item_parts: Tensor) -> Tensor:
         return self.network.token_scores(token_parts, item_parts)
-
-
-class PairScores(nn.Cell):
-    """token part (1, P_t) and the parts (C, P_i) of items chosen for it -> token scores (C,)."""
-
-    def __init__(self, network: AllToAll) -> None:
-        super().__init__(auto_prefix=False)
-        self.network = network
-
-    def construct(self, token_part: Tensor, item_parts: Tensor) -> Tensor:
-        return self.network.score(self.network.scorer.combine(token_part, item_parts))
 
 
 class QueryScores(nn.Cell):

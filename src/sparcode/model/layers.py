@@ -62,11 +62,19 @@ class LayerNorm(nn.Cell):
 
 
 class MLP(nn.Cell):
-    """Dense layers with ReLU between them and none at the end: (..., sizes[0]) -> (..., sizes[-1])."""
+    """Dense layers with ReLU between them and none at the end: (..., sizes[0]) -> (..., sizes[-1]).
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    Args:
+        sizes: widths of input, hidden layers and output.
+        zero_output: whether the last layer starts at zero, for a perceptron beside a residual connection.
+    """
+
+    def __init__(self, sizes: Sequence[int], zero_output: bool = False) -> None:
         super().__init__()
-        self.layers = nn.CellList([nn.Dense(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
+        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        layers = [nn.Dense(before, after) for before, after in pairs[:-1]]
+        start = {"weight_init": "zeros", "bias_init": "zeros"} if zero_output else {}
+        self.layers = nn.CellList([*layers, nn.Dense(*pairs[-1], **start)])
         self.last = len(sizes) - 2
 
     def construct(self, x: Tensor) -> Tensor:
@@ -125,15 +133,6 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     # a product with the mask: reducing a middle axis is five times slower on CPU, forward and backward
     total = ops.bmm(ops.expand_dims(mask, 1), values).squeeze(1)  # (B, d)
     return total / ops.maximum(mask.sum(1, keepdims=True), Tensor(1.0, ms.float32))
-
-
-def added_tokens(tokens: Tensor) -> Tensor:
-    """(C, K, d) -> (C, d), the sum of the K tokens."""
-    parts = ops.unstack(tokens, axis=1)  # reducing a middle axis takes several times as long on CPU
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
 
 
 def inverse_lengths(rows: Tensor) -> Tensor:

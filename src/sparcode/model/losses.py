@@ -61,14 +61,10 @@ class LossWeights:
     Attributes:
         temperature: scores are divided by it in the softmax.
         commitment: beta, weight of the squared quantization error.
-        sparsity: weight of the mean score of a (token, candidate) pair. The softmax does not mind a constant
-            added to all scores; this term does, and drives the pairs that do not compete to zero, where
-            they need no posting.
     """
 
     temperature: float
     commitment: float
-    sparsity: float = 0.0
 
 
 class TrainingLoss(nn.Cell):
@@ -94,7 +90,6 @@ class TrainingLoss(nn.Cell):
         self.network = network
         self.softmax = SampledSoftmaxLoss(weights.temperature)
         self.commitment_weight = weights.commitment
-        self.sparsity_weight = weights.sparsity
         self.quantize = quantize
         self.every_position = every_position
         self.use_noise = use_noise
@@ -108,6 +103,8 @@ class TrainingLoss(nn.Cell):
         candidates: Tensor,
         log_weights: Tensor,
         quantized_queries: Tensor,
+        code_rows: Tensor,
+        code_counts: Tensor,
         noise: Tensor,
         *user_rows: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -122,6 +119,7 @@ class TrainingLoss(nn.Cell):
             log_weights: (Q, C) float32, see ``SampledSoftmaxLoss``.
             quantized_queries: (Q,) float32, 1 = trained with quantized tokens, 0 = without; unused in a phase
                 without quantization.
+            code_rows, code_counts: see ``SparCode.shared_cross``; unused in networks that share nothing.
             noise: uint8 dropout noise (layers, S, L, d), or any value without dropout.
             user_rows: one tensor per user feature, (S, ...).
 
@@ -138,15 +136,14 @@ class TrainingLoss(nn.Cell):
             queries, quantized_queries if self.quantize else None
         )
         positive_scores = self.network.aligned(part, self.network.stored_item_part(positives))
-        candidate_scores = self.network.cross(part, self.network.stored_item_part(candidates))
+        items = self.network.stored_item_part(candidates)
+        if self.quantize and self.network.shares_codes:
+            candidate_scores = self.network.shared_cross(part, items, code_rows, code_counts)
+        else:
+            candidate_scores = self.network.cross(part, items)
         per_query = self.softmax(positive_scores, candidate_scores, log_weights)
         count = ops.maximum(weights.sum(), ops.ones_like(weights.sum()))
         softmax_loss = (per_query * weights).sum() / count
         commitment = (error * weights).sum() / count
         total = softmax_loss + self.commitment_weight * commitment
-        if self.sparsity_weight > 0:
-            per_token = (
-                candidate_scores.mean(1) / self.network.num_tokens
-            )  # (Q,), scores are sums over tokens
-            total = total + self.sparsity_weight * (per_token * weights).sum() / count
         return total, softmax_loss, commitment, tokens, codes

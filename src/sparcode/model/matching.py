@@ -2,31 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from sparcode.model.encoders import QueryEncoder
 from sparcode.model.features import FeatureStore
 from sparcode.model.item_tower import ItemTower
+from sparcode.model.query_encoder import QueryEncoder
+
+
+@dataclass(frozen=True)
+class Towers:
+    """What every model has.
+
+    Attributes:
+        encoder: query encoder.
+        items: item tower.
+        store: feature rows of all items.
+    """
+
+    encoder: QueryEncoder
+    items: ItemTower
+    store: FeatureStore
 
 
 class MatchingNetwork(nn.Cell):
     """Query encoder, item tower and item features; subclasses add the similarity.
 
     A subclass turns query vectors (Q, d) into a *query part* and item ids into an *item part*, and scores
-    parts against each other; both sides are computed once however many pairs there are.
+    parts against each other; both sides are computed once however many pairs there are. The item part is the
+    item vector unless a subclass says otherwise.
 
     Args:
-        encoder: query encoder.
-        tower: item tower.
-        store: feature rows of all items.
+        towers: encoder, item tower and item features.
+        owner: whether the weights are named after this network; False for a second view on those of another.
     """
 
-    def __init__(self, encoder: QueryEncoder, tower: ItemTower, store: FeatureStore) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.tower = tower
-        self.store = store
+    commitment_weight = 0.0
+    """Weight of the squared quantization error in the loss."""
+
+    shares_codes = False
+    """Whether a training step scores the distinct codes of its batch: see ``SparCode.shared_cross``."""
+
+    def __init__(self, towers: Towers, owner: bool = True) -> None:
+        super().__init__(auto_prefix=owner)
+        self.encoder = towers.encoder
+        self.tower = towers.items
+        self.store = towers.store
+
+    def warm_start(self) -> MatchingNetwork:
+        """The network whose scores the phase without quantization trains; it has the same weights."""
+        return self
 
     # ---- query side
 
@@ -34,7 +61,7 @@ class MatchingNetwork(nn.Cell):
         """History ids (S, L) -> item vectors (S, L, d) and mask (S, L)."""
         length = history.shape[1]
         flat = history.reshape(-1)
-        vectors = self.tower.vectors(flat, self.store(flat))
+        vectors = self.tower.sums(flat, self.store(flat))
         mask = (history > 0).astype(ms.float32)
         return vectors.reshape(-1, length, vectors.shape[-1]), mask
 
@@ -60,7 +87,7 @@ class MatchingNetwork(nn.Cell):
 
     def item_part(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
         """Item ids (C,) and their feature rows -> item part (C, P_i)."""
-        raise NotImplementedError
+        return self.tower(ids, feature_rows)
 
     def stored_item_part(self, ids: Tensor) -> Tensor:
         """Item ids (C,) of the catalogue -> item part (C, P_i)."""

@@ -17,8 +17,8 @@ _CHUNK = 1024
 first; measured fastest of 256, 512 and 1,024."""
 _UNROLL = 4
 
-_FAST = {"contract", "nsz", "nnan", "ninf"}
-"""Lets the compiler fuse multiply and add and use vector maxima; it may not reorder a sum."""
+_FAST = {"contract", "nsz"}
+"""Lets the compiler fuse multiply and add; it may not reorder a sum, and NaN stays NaN."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class PairScorer:
         kernel = self._kernel
         d, h = kernel.dot_width, kernel.hidden_size
         if d:
-            scores = self.dots(token_parts, start, stop, d)
+            scores = token_parts[:, :d] @ self._items[start - 1 : stop - 1, :d].T
         else:
             scores = np.zeros((len(token_parts), stop - start), np.float32)
         if h:
@@ -67,14 +67,6 @@ class PairScorer:
             _add_relu_sums(_padded(hidden, 1), _padded(weights, 1), item_hidden, scores)
         if kernel.bias:
             scores += np.float32(kernel.bias)
-        return scores
-
-    def dots(
-        self, token_parts: NDArray[np.float32], start: int, stop: int, width: int
-    ) -> NDArray[np.float32]:
-        """Dot products (T, stop - start) of the leading ``width`` columns alone, for the same pairs."""
-        items = self._items[start - 1 : stop - 1, :width]
-        scores: NDArray[np.float32] = token_parts[:, :width] @ items.T
         return scores
 
 
@@ -94,7 +86,7 @@ def _add_relu_sums(token_hidden, weights, item_hidden, scores):  # type: ignore[
         item_hidden: (H, C) float32.
         scores: (T, C) float32.
     """
-    zero = np.float32(0)
+    zero = np.float32(0)  # as the second argument: the maximum of NaN and zero is then NaN
     num_tokens, hidden = token_hidden.shape
     for first in range(0, scores.shape[1], _CHUNK):
         last = min(first + _CHUNK, scores.shape[1])
@@ -106,7 +98,7 @@ def _add_relu_sums(token_hidden, weights, item_hidden, scores):  # type: ignore[
                 c0, c1 = item_hidden[h, first:last], item_hidden[h + 1, first:last]
                 c2, c3 = item_hidden[h + 2, first:last], item_hidden[h + 3, first:last]
                 for i in range(last - first):
-                    total = sums[i] + w0 * max(zero, a0 + c0[i])
-                    total += w1 * max(zero, a1 + c1[i])
-                    total += w2 * max(zero, a2 + c2[i])
-                    sums[i] = total + w3 * max(zero, a3 + c3[i])
+                    total = sums[i] + w0 * max(a0 + c0[i], zero)
+                    total += w1 * max(a1 + c1[i], zero)
+                    total += w2 * max(a2 + c2[i], zero)
+                    sums[i] = total + w3 * max(a3 + c3[i], zero)

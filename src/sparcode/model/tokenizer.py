@@ -6,7 +6,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from numpy.typing import NDArray
 
-from sparcode.model.layers import dot_products, noisy_copies, product, subspace
+from sparcode.model.layers import noisy_copies, product, subspace
 
 
 def _holds_all(width: int, num_tokens: int, token_size: int, shared: bool) -> bool:
@@ -88,18 +88,6 @@ class TokenLift(nn.Cell):
             return product(tokens.sum(1), self.weight[0])
         queries, count, size = tokens.shape
         return product(tokens.reshape(queries, count * size), self.weight.reshape(count * size, -1))
-
-    def onto(self, tokens: Tensor, weight: Tensor) -> Tensor:
-        """Lifted tokens through one more linear map, weight (H, d): (Q, K_u, D) -> (K_u, Q, H).
-
-        The maps are multiplied first, so that a token costs D * H products instead of d * H.
-        """
-        slots, size, width = self.weight.shape
-        maps = dot_products(self.weight.reshape(slots * size, width), weight)
-        by_token = tokens.transpose(1, 0, 2)  # (K_u, Q, D)
-        if slots == 1:
-            return ops.matmul(by_token, maps)
-        return ops.bmm(by_token, maps.reshape(slots, size, -1))
 
     def lifted_codebooks(self, codebooks: NDArray[np.float32]) -> NDArray[np.float32]:
         """Codebooks (S, M, N, D/M) -> the share of every codeword in its lifted token, (S, M, N, d) float32.

@@ -30,14 +30,7 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
     if arguments.json_path is not None:
         check_writable(arguments.json_path)
     run = open_run(config, arguments.run_dir)
-    queries = queries_of(config, run.dataset, arguments.split, query_length(config, run.crosses))
-    if not len(queries):
-        raise ConfigError(
-            f"no user of data set {run.dataset.name} has a target in the {arguments.split} split",
-            where="data.protocol",
-            expected="a protocol or ratio that leaves targets",
-            received=f"{config.data.protocol}, ratios {config.data.valid_ratio} and {config.data.test_ratio}",
-        )
+    queries = _queries_with_targets(run, arguments.split)
     ranker, built = make_ranker(run, arguments.retriever, arguments.run_dir / PARTS)
     _LOG.info("ranking %d queries by %s", len(queries), arguments.retriever)
     ks, seen = config.eval.ks, config.eval.exclude_seen
@@ -45,6 +38,7 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
         **_description(arguments, run, len(queries)),
         "metrics": reports.relevance(ranker, queries, ks, seen, run.world),
         "fidelity": {},
+        "size_bytes": getattr(ranker, "size_bytes", None),
         "index": {},
         "latency_ms": {},
     }
@@ -91,5 +85,23 @@ def _fidelity(run: Run, ranker: Ranker, queries: QuerySet) -> dict[str, float]:
     section = run.config.eval
     exact = ExhaustiveRanker(run.network, run.dataset.num_items, not section.rerank, run.crosses)
     sample = queries.take(section.fidelity_queries)
-    signed = run.config.model.signed_scores
+    signed = run.network.score.signed
     return reports.fidelity(ranker, exact, sample, max(section.ks), section.exclude_seen, signed)
+
+
+def _queries_with_targets(run: Run, split: str) -> QuerySet:
+    """Queries of a split.
+
+    Raises:
+        ConfigError: no user has a target in it.
+    """
+    config = run.config
+    queries = queries_of(config, run.dataset, split, query_length(config, run.crosses))
+    if not len(queries):
+        raise ConfigError(
+            f"no user of data set {run.dataset.name} has a target in the {split} split",
+            where="data.protocol",
+            expected="a protocol or ratio that leaves targets",
+            received=f"{config.data.protocol}, ratios {config.data.valid_ratio} and {config.data.test_ratio}",
+        )
+    return queries

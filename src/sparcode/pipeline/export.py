@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sparcode.config.arguments import ExportArguments
-from sparcode.model.sparcode import SparCode
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.pipeline.index import PARTS, cross_index
 from sparcode.pipeline.runs import build_run_index, open_run
 from sparcode.serving.export.exporter import BundleReport, ExportRequest, export_bundle

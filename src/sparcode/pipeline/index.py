@@ -10,7 +10,7 @@ from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset
 from sparcode.index import BuildOptions, BuildResult, BuildShare, InvertedIndex, append_lists, build_index
 from sparcode.model.block_scorer import NetworkBlockScorer
-from sparcode.model.sparcode import SparCode
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.progress import Progress
 from sparcode.training.world import World
 
@@ -33,7 +33,7 @@ def build_network_index(
         world: the workers that build together.
         crosses: whose lists are appended; None = none are.
     """
-    options = BuildOptions(**config.index.model_dump(exclude={"probes"}), signed=config.model.signed_scores)
+    options = BuildOptions(**config.index.model_dump(exclude={"probes"}), signed=network.score.signed)
     share = BuildShare(parts, world.rank, world.size, lambda number: int(world.gather_sizes(number).sum()))
     scorer = NetworkBlockScorer(network, dataset.num_items)
 

@@ -28,8 +28,8 @@ from sparcode.index import BuildResult
 from sparcode.index.search.dense import DenseIndex
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.item_vectors import item_vectors
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
 from sparcode.pipeline.crosses import TrainedModel, cross_baseline, run_crosses
 from sparcode.pipeline.index import build_network_index
 from sparcode.training.checkpoint import load_into, read_checkpoint, stored_config

@@ -23,8 +23,8 @@ from sparcode.evaluation.validation import ValidationOptions, Validator
 from sparcode.files import write_text
 from sparcode.model.factory import build_network
 from sparcode.model.inference import TokenEncoder
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
 from sparcode.pipeline.crosses import TrainedModel, fit_crosses, run_crosses
 from sparcode.pipeline.queries import batch_options, query_length, user_arrays, validation_queries
 from sparcode.pipeline.runs import data_shape, load_data_together, load_trained

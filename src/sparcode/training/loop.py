@@ -18,12 +18,12 @@ from sparcode.config.schema import Config
 from sparcode.data.batching import BatchSource, Sharding
 from sparcode.errors import CheckpointError, TrainingError
 from sparcode.model.losses import LossWeights, TrainingLoss
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
 from sparcode.training.callbacks import CodebookMonitor, EpochProgress, EpochRecords
 from sparcode.training.checkpoint import CheckpointMeta, load_into, read_checkpoint, save_checkpoint
 from sparcode.training.schedule import learning_rate_at
-from sparcode.training.step import StepInputs, TrainStep, make_optimizer, set_learning_rate
+from sparcode.training.step import CodeSharing, StepInputs, TrainStep, make_optimizer, set_learning_rate
 from sparcode.training.world import World
 
 _LOG = logging.getLogger(__name__)
@@ -82,6 +82,7 @@ class Trainer:
         self._state = LoopState(quantized=not self._has_codes)
         self._sharding = Sharding(parts.batches, parts.world.rank, parts.world.size)
         self._steps: dict[bool, TrainStep] = {}
+        self._sharing: CodeSharing | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -161,8 +162,8 @@ class Trainer:
         if quantized not in self._steps:
             model, train = self._config.model, self._config.train
             loss = TrainingLoss(
-                self._network,
-                LossWeights(model.temperature, model.quantizer.commitment_weight, model.sparsity_weight),
+                self._network if quantized else self._network.warm_start(),
+                LossWeights(model.temperature, self._network.commitment_weight),
                 quantize=quantized,
                 every_position=self._parts.batches.every_position,
                 use_noise=self._network.encoder.noise_layers > 0,
@@ -170,6 +171,8 @@ class Trainer:
             step = TrainStep(loss, self._optimizer, train.gradient_clip, self._world.size)
             step.set_train(True)
             self._steps[quantized] = step
+            if quantized and self._network.shares_codes:
+                self._sharing = CodeSharing(loss)
         return self._steps[quantized]
 
     def _codebook_monitor(self) -> CodebookMonitor:
@@ -193,7 +196,8 @@ class Trainer:
         for batch in batches.epoch(state.epoch):
             set_learning_rate(self._optimizer, learning_rate_at(config.train, state.step, self._total_steps))
             share = self._sharding.share(batch)
-            outputs = step(*self._parts.inputs.tensors(batch, share, state.step))
+            tensors = self._parts.inputs.tensors(batch, share, state.step)
+            outputs = step(*(self._sharing.add_to(tensors) if self._sharing else tensors))
             losses = [float(value.asnumpy()) for value in outputs[:3]]
             self._check_finite(losses[0])
             if track:

@@ -13,11 +13,17 @@ from sparcode.config.schema import Config
 from sparcode.data.batching import BatchShare, QueryBatch
 from sparcode.data.samplers import CandidateSampler, log_weights
 from sparcode.model.losses import TrainingLoss
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
 
 STEP_STREAM = 3
 """Number of the random stream of a step, beside those of the batch order."""
+
+LEAST_CODES = 64
+"""Rows that the scorer has at least: a step is not compiled anew for each of a few codes."""
+
+HISTORY, QUERY_INDEX, CODE_ROWS, CODE_COUNTS = 1, 2, 8, 9
+"""Places of some inputs of TrainStep.construct; dropout noise and user features follow the last."""
 
 
 class SumOverWorkers(nn.Cell):
@@ -80,6 +86,8 @@ class TrainStep(nn.Cell):
         candidates: Tensor,
         log_weights: Tensor,
         quantized_queries: Tensor,
+        code_rows: Tensor,
+        code_counts: Tensor,
         noise: Tensor,
         *user_rows: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -91,6 +99,8 @@ class TrainStep(nn.Cell):
             candidates,
             log_weights,
             quantized_queries,
+            code_rows,
+            code_counts,
             noise,
             *user_rows,
         )
@@ -114,6 +124,58 @@ class TrainStep(nn.Cell):
         if self.moves_codebooks:
             total = ops.depend(total, self.loss.network.quantizer.update(statistics))
         return total, softmax, commitment, codes
+
+
+class CodesOfBatch(nn.Cell):
+    """Term ids (Q, K_u) int32 of the queries of a batch, with the dropout of the training step."""
+
+    def __init__(self, loss: TrainingLoss) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = loss.network
+        self.every_position, self.use_noise = loss.every_position, loss.use_noise
+
+    def construct(self, history: Tensor, query_index: Tensor, noise: Tensor, *user_rows: Tensor) -> Tensor:
+        queries = self.network.training_queries(
+            history,
+            user_rows,
+            noise if self.use_noise else None,
+            query_index if self.every_position else None,
+        )
+        return self.network.code_terms(queries)
+
+
+class CodeSharing:
+    """Finds the distinct codes of a batch before its step, so that the scorer runs once for each of them.
+
+    The number of distinct codes is the shape of an input, and a new shape compiles the step anew: it is
+    rounded up to one of few sizes, at most a third too large.
+
+    Args:
+        loss: of a quantized phase, whose network shares codes.
+    """
+
+    def __init__(self, loss: TrainingLoss) -> None:
+        self._codes = CodesOfBatch(loss)
+        self._codes.set_train(False)
+
+    def add_to(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Inputs of TrainStep.construct with those of ``SparCode.shared_cross`` filled in."""
+        terms = self._codes(tensors[HISTORY], tensors[QUERY_INDEX], *tensors[CODE_COUNTS + 1 :]).asnumpy()
+        rows, counts = shared_codes(terms)
+        return [*tensors[:CODE_ROWS], Tensor(rows), Tensor(counts), *tensors[CODE_COUNTS + 1 :]]
+
+
+def shared_codes(terms: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Term ids (Q, K_u) -> ``rows`` (Q * K_u,) and ``counts`` (Q, U) of ``SparCode.shared_cross``.
+
+    U is the number of distinct terms, at least 64 and rounded up to a power of two or three quarters of one.
+    """
+    distinct, rows = np.unique(terms.reshape(-1), return_inverse=True)
+    size = 1 << max(len(distinct) - 1, 1).bit_length()
+    size = max(3 * size // 4 if len(distinct) <= 3 * size // 4 else size, LEAST_CODES)
+    queries = np.repeat(np.arange(len(terms)), terms.shape[1])
+    flat = np.bincount(queries * size + rows.reshape(-1), minlength=len(terms) * size)
+    return rows.reshape(-1).astype(np.int32), flat.reshape(len(terms), size).astype(np.float32)
 
 
 def make_optimizer(network: MatchingNetwork, config: Config) -> nn.Optimizer:
@@ -183,6 +245,8 @@ class StepInputs:
             candidates,
             log_weights(candidates, log_expected, own.positives),
             self._quantized_queries(rng, batch, share),
+            np.zeros(1, np.int32),  # distinct codes, where they are needed: see CodeSharing
+            np.zeros((1, 1), np.float32),
             noise,
             *(rows[own.users] for rows in self._user_arrays),
         ]

@@ -96,7 +96,12 @@ def test_cut_offs_may_be_a_yaml_list(write) -> None:
         ("model:\n  score_bias: .nan\n", ["model.score_bias", "number", "nan"]),
         (
             "model:\n  name: towers\n",
-            ["model.name", "sparcode | two_tower | max_sim | mol | all_to_all", "'towers'"],
+            [
+                "model.name",
+                "all_to_all | max_sim | mol | sparcode | two_tower",
+                "'towers'",
+                "did you mean two_tower?",
+            ],
         ),
         ("data:\n  valid_ratio: 1.0\n", ["data.valid_ratio", "number in [0, 1)", "1.0"]),
         ("eval:\n  ks: [10, -1]\n", ["eval.ks[1]", "list of integer > 0", "-1"]),
@@ -132,6 +137,37 @@ def test_an_unknown_key_is_refused_with_a_suggestion(write, override: str, remed
     message = refusal(write("seed: 0"), override)
     assert "unknown configuration key" in message
     assert remedy in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "needs"),
+    [
+        (["model.encoder.dropout=0.5"], "model.encoder.dropout", "model.encoder.name gru4rec | sasrec"),
+        (["model.scorer.num_heads=2"], "model.scorer.num_heads", "model.scorer.name attention"),
+        (["model.name=two_tower", "model.token_size=4"], "model.token_size", "all_to_all | sparcode"),
+        (["model.mixture.gate_size=4"], "model.mixture", "model.name mol"),
+    ],
+)
+def test_a_key_that_belongs_to_another_network_is_refused_by_its_name(
+    write, settings: list[str], key: str, needs: str
+) -> None:
+    message = refusal(write("seed: 0"), *settings)
+    assert message.startswith(f"{key} (")
+    assert "the key needs " in message
+    assert needs in message
+
+
+def test_choosing_another_network_leaves_out_what_the_file_says_of_its_own(write) -> None:
+    path = write(
+        "model:\n  token_size: 8\n  item_std: 0.1\n  quantizer:\n    codebook_size: 64\n"
+        "  encoder:\n    name: sasrec\n    dropout: 0.5\n    hidden_size: 32\n"
+    )
+    config = load_config(path, ["model.name=two_tower", "model.encoder.name=dnn"])
+    assert (config.model.name, config.model.item_std) == ("two_tower", 0.1)
+    assert (config.model.encoder.name, config.model.encoder.hidden_size) == ("dnn", 32)
+    assert load_config(path).model.quantizer.codebook_size == 64
+    for name in ("two_tower", "mol", "max_sim", "all_to_all"):
+        load_config(ROOT / "default_config.yaml", [f"model.name={name}"])
 
 
 def test_further_faults_are_named(write) -> None:
@@ -303,14 +339,3 @@ def test_round_trip(tmp_path_factory, name, path, rate, ks, seed, flag) -> None:
     file.write_text(dump_config(config), encoding="utf-8")
     assert load_config(file) == config
     assert config_differences(load_config(file), config) == []
-
-
-@pytest.mark.parametrize(
-    "model",
-    ["name: two_tower\n  signed_scores: false", "name: mol\n  signed_scores: false", "name: sparcode"],
-)
-def test_sparsity_belongs_to_sparse_scores(tmp_path, model):
-    path = tmp_path / "c.yaml"
-    path.write_text(f"model:\n  {model}\n  sparsity_weight: 0.5\n")
-    with pytest.raises(ConfigError, match=r"model\.sparsity_weight"):
-        load_config(path)

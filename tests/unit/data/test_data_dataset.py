@@ -14,7 +14,7 @@ from sparcode.data import store
 from sparcode.data.dataset import Dataset, prepare_dataset, preprocess
 from sparcode.errors import DataError, OutputError
 
-SMALL = SyntheticConfig(num_users=40, num_items=120, num_categories=4, num_styles=4, interests_per_user=2)
+SMALL = SyntheticConfig(num_users=40, num_items=120, interactions_per_user=40)
 
 
 @pytest.fixture
@@ -118,8 +118,8 @@ def test_a_parent_that_is_a_file(tmp_path):
 
 def test_every_file_is_missed_and_every_flipped_byte_is_noticed(directory, tmp_path):
     names = sorted(entry.name for entry in directory.iterdir())
-    # description, 2 id lists, vocabularies, 3 x 2 split arrays, 2 item features, age group, interests
-    assert len(names) == 13 + SMALL.interests_per_user
+    # description, 2 id lists, vocabularies, 3 x 2 split arrays, 4 item features, 2 user features
+    assert len(names) == 16
     for name in names:
         copy = tmp_path / "copy"
         shutil.copytree(directory, copy)

@@ -9,16 +9,12 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from sparcode.model.encoders import (
-    AttentionJoin,
-    DNNEncoder,
-    GRU4RecEncoder,
-    HistoryEncoder,
-    MLPJoin,
-    QueryEncoder,
-    SASRecEncoder,
-)
+from sparcode.model.encoders import HistoryEncoder
+from sparcode.model.encoders.dnn import DNNEncoder
+from sparcode.model.encoders.gru4rec import GRU4RecEncoder
+from sparcode.model.encoders.sasrec import SASRecEncoder
 from sparcode.model.layers import NoisyDropout
+from sparcode.model.query_encoder import AttentionJoin, MLPJoin, QueryEncoder
 from sparcode.types import FeatureSpec
 
 S, L, D, HEADS = 5, 6, 8, 2

@@ -5,10 +5,10 @@ from __future__ import annotations
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn
+from mindspore import Tensor, nn, ops
 
 from sparcode.model.features import FeatureEmbedding, FeatureStore
-from sparcode.model.item_tower import ItemTower
+from sparcode.model.item_tower import ItemTower, TowerOptions
 from sparcode.types import FeatureSpec
 
 WIDTH = 3
@@ -25,16 +25,16 @@ ARRAYS = {
 
 
 class Tower(nn.Cell):
-    """Tokens, vectors and candidate vectors of ids of the catalogue."""
+    """Tokens, what histories read, and item vectors of ids of the catalogue."""
 
-    def __init__(self, length: float = 0.0) -> None:
+    def __init__(self, options: TowerOptions) -> None:
         super().__init__()
-        self.tower = ItemTower(3, WIDTH, SPECS, length=length)
+        self.tower = ItemTower(3, WIDTH, SPECS, options=options)
         self.store = FeatureStore(SPECS, ARRAYS)
 
     def construct(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rows = self.store(ids)
-        return self.tower(ids, rows), self.tower.vectors(ids, rows), self.tower.candidates(ids, rows)
+        return ops.stack(self.tower.tokens(ids, rows), 1), self.tower.sums(ids, rows), self.tower(ids, rows)
 
 
 def test_a_category_is_its_row_and_a_missing_one_is_zero(mode: str) -> None:
@@ -59,37 +59,65 @@ def test_a_dense_feature_is_a_linear_map(mode: str) -> None:
     np.testing.assert_allclose(cell(Tensor(rows)).asnumpy(), rows @ weight.T + bias, rtol=1e-5)
 
 
-def test_tokens_are_id_and_features_and_the_vector_is_their_sum(mode: str) -> None:
-    cell = Tower()
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_tokens_are_id_and_features_and_the_vector_starts_as_their_sum(mode: str, layers: int) -> None:
+    cell = Tower(TowerOptions(layers))
     ids = np.array([2, 0, 3], np.int32)
-    tokens, vectors, candidates = (part.asnumpy() for part in cell(Tensor(ids)))
+    tokens, sums, vectors = (part.asnumpy() for part in cell(Tensor(ids)))
     assert tokens.shape == (3, 4, WIDTH)
     assert cell.tower.num_item_tokens == 4
     np.testing.assert_array_equal(tokens[:, 0], cell.tower.id_table.asnumpy()[ids])
     for place, spec in enumerate(SPECS):
         expected = cell.tower.features[place](Tensor(ARRAYS[spec.name][ids])).asnumpy()
         np.testing.assert_allclose(tokens[:, 1 + place], expected, rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(vectors, tokens.sum(1), rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(candidates, vectors)
+    np.testing.assert_allclose(sums, tokens.sum(1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(vectors, sums)
+
+
+@pytest.mark.parametrize(("layers", "hidden"), [(1, 0), (2, 5)])
+def test_the_perceptron_reads_all_tokens_side_by_side_and_is_added_to_the_sum(
+    mode: str, layers: int, hidden: int
+) -> None:
+    cell = Tower(TowerOptions(layers, hidden))
+    rng = np.random.default_rng(1)
+    dense = list(cell.tower.perceptron.layers)
+    for parameter in cell.tower.perceptron.get_parameters():
+        parameter.set_data(Tensor(rng.normal(size=parameter.shape).astype(np.float32)))
+    assert [layer.weight.shape for layer in dense][:1] == [(hidden or WIDTH, 4 * WIDTH)]
+    assert len(dense) == layers + 1
+    tokens, sums, vectors = (part.asnumpy() for part in cell(Tensor(np.array([2, 1, 3], np.int32))))
+    x = tokens.reshape(3, -1)
+    for layer in dense[:-1]:
+        x = np.maximum(x @ layer.weight.asnumpy().T + layer.bias.asnumpy(), 0)
+    expected = sums + x @ dense[-1].weight.asnumpy().T + dense[-1].bias.asnumpy()
+    np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(vectors - sums).min() > 1e-3
+
+
+def test_an_item_known_by_its_id_alone_is_its_embedding_whatever_the_depth() -> None:
+    tower = ItemTower(3, WIDTH, options=TowerOptions(2))
+    assert [parameter.name for parameter in tower.get_parameters()] == ["id_table"]
+    ids = np.array([2, 3], np.int32)
+    np.testing.assert_array_equal(tower(Tensor(ids), ()).asnumpy(), tower.id_table.asnumpy()[ids])
 
 
 def test_with_a_length_candidates_have_it_and_histories_do_not(mode: str) -> None:
-    cell = Tower(length=50.0)  # far from the length of any vector at the start
+    cell = Tower(TowerOptions(length=50.0))  # far from the length of any vector at the start
     ids = np.array([2, 1, 3], np.int32)
-    tokens, vectors, candidates = (part.asnumpy() for part in cell(Tensor(ids)))
-    np.testing.assert_allclose(np.linalg.norm(candidates, axis=1), 50.0, rtol=1e-5)
-    np.testing.assert_allclose(tokens.sum(1), candidates, rtol=1e-4, atol=1e-6)
-    scales = 50.0 / np.linalg.norm(vectors, axis=1, keepdims=True)
-    np.testing.assert_allclose(candidates, vectors * scales, rtol=1e-5)  # the direction is that of the vector
+    tokens, sums, vectors = (part.asnumpy() for part in cell(Tensor(ids)))
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 50.0, rtol=1e-5)
+    np.testing.assert_allclose(tokens.sum(1), sums, rtol=1e-4, atol=1e-6)
+    scales = 50.0 / np.linalg.norm(sums, axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors, sums * scales, rtol=1e-5)  # the direction is that of the vector
     assert scales.min() > 2
 
 
 def test_an_item_without_any_vector_has_a_finite_gradient_under_a_length() -> None:
-    tower = ItemTower(3, WIDTH, length=1.0)
+    tower = ItemTower(3, WIDTH, options=TowerOptions(length=1.0))
     tower.id_table.set_data(Tensor(np.zeros((4, WIDTH), np.float32)))
 
     def total(ids: Tensor) -> Tensor:
-        return tower.candidates(ids, ()).sum()
+        return tower(ids, ()).sum()
 
     gradient = ms.grad(total, None, tower.id_table)(Tensor(np.array([1, 2], np.int32)))
     assert np.isfinite(gradient.asnumpy()).all()
@@ -98,13 +126,13 @@ def test_an_item_without_any_vector_has_a_finite_gradient_under_a_length() -> No
 @pytest.mark.parametrize("std", [0.0, 0.02])
 def test_ids_and_features_of_items_start_with_the_spread_that_is_asked_for(std: float) -> None:
     spec = FeatureSpec("genre", "categorical", 500)
-    tower = ItemTower(500, 16, [spec], std=std)
+    tower = ItemTower(500, 16, [spec], options=TowerOptions(std=std))
     for table in (tower.id_table, tower.features[0].table):
         assert table.asnumpy().std() == pytest.approx(std or 0.25, rel=0.05)
 
 
 def test_the_store_is_no_trainable_state() -> None:
-    cell = Tower()
+    cell = Tower(TowerOptions(1))
     assert {parameter.name.split(".")[0] for parameter in cell.get_parameters()} == {"tower"}
 
 

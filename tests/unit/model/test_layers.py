@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from sparcode.model.all_to_all import leaky_gradient_relu
 from sparcode.model.layers import causal_mask, masked_mean, subspace
+from sparcode.model.matchers.all_to_all import leaky_gradient_relu
 
 VALUES = np.array([-2.0, -0.5, 0.5, 3.0], np.float32)
 

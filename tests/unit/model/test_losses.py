@@ -147,7 +147,7 @@ def make_loss(name: str, *, quantize: bool = False, **values: Any) -> TrainingLo
     shape = DataShape(30, 6, dataset.item_features, dataset.user_features, dataset.item_arrays)
     ms.set_seed(1)
     network = build_network(config.model, shape)
-    weights = LossWeights(1.0, 0.25, config.model.sparsity_weight)
+    weights = LossWeights(1.0, 0.25)
     return TrainingLoss(network, weights, quantize=quantize, every_position=True, use_noise=False)
 
 
@@ -163,14 +163,15 @@ def batch_of(candidates: np.ndarray, log_expected: np.ndarray) -> list[Tensor]:
     noise = np.zeros((1, 1, 1, 1), np.uint8)
     parts = [history, query_index, positives, weights, candidates]
     parts += [log_weights(candidates, log_expected, positives)]
-    parts += [np.ones(6, np.float32), noise, *users]  # every query is quantized
+    parts.append(np.ones(6, np.float32))  # every query is quantized
+    parts += [np.zeros(1, np.int32), np.zeros((1, 1), np.float32), noise, *users]
     return [Tensor(np.ascontiguousarray(part)) for part in parts]
 
 
 def all_item_scores(loss: TrainingLoss, batch: list[Tensor]) -> np.ndarray:
     """Scores (Q, I) of every item by the network's own parts."""
     network = loss.network
-    queries = network.training_queries(batch[0], tuple(batch[8:]), None, batch[1])
+    queries = network.training_queries(batch[0], tuple(batch[10:]), None, batch[1])
     part = network.training_parts(queries, batch[6] if loss.quantize else None)[0]
     items = network.stored_item_part(Tensor(np.arange(1, 31, dtype=np.int32)))
     return network.cross(part, items).asnumpy().astype(np.float64)
@@ -243,15 +244,3 @@ def test_all_padding_gives_zero_and_not_nan() -> None:
     batch = batch_of(np.arange(1, 9, dtype=np.int32), np.zeros(8, np.float32))
     batch[3] = Tensor(np.zeros(6, np.float32))
     assert [float(part.asnumpy()) for part in loss(*batch)[:3]] == [0.0, 0.0, 0.0]
-
-
-def test_sparsity_is_the_mean_score_of_a_token_and_a_candidate() -> None:
-    loss = make_loss("all_to_all", **{"model.sparsity_weight": 0.5, "model.signed_scores": False})
-    everything = np.arange(1, 31, dtype=np.int32)
-    batch = batch_of(everything, np.zeros(30, np.float32))
-    total, softmax, *_ = (part.asnumpy() for part in loss(*batch))
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    scores = all_item_scores(loss, batch)[:5]  # sums over the tokens; the sixth query is padding
-    expected = 0.5 * scores.mean() / loss.network.num_tokens
-    assert expected > 0
-    np.testing.assert_allclose(total - softmax, expected, rtol=1e-4)

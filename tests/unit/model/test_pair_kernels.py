@@ -28,7 +28,19 @@ def test_scores_follow_the_formula(hidden: int, dot: int, own_weights: bool) -> 
     np.testing.assert_allclose(part, expected[:, 4:1499], rtol=1e-5, atol=2e-5)
 
 
-def test_dots_are_the_leading_columns_alone() -> None:
-    tokens, items = RNG.standard_normal((3, 8)).astype("f"), RNG.standard_normal((9, 8)).astype("f")
-    scorer = PairScorer(PairKernel(8), items)
-    np.testing.assert_allclose(scorer.dots(tokens, 2, 6, 5), tokens[:, :5] @ items[1:5, :5].T, rtol=1e-5)
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["token", "item", "weight"])
+def test_what_is_not_finite_stays_so(where: str, broken: float) -> None:
+    """The index builder refuses scores that are not finite, so the kernel must not swallow them."""
+    tokens, items = RNG.standard_normal((3, 8)).astype(np.float32), np.ones((2000, 4), np.float32)
+    if where == "item":
+        items[5, 1] = broken
+    else:
+        tokens[1, {"token": 2, "weight": 6}[where]] = broken
+    found = PairScorer(PairKernel(0, 4), items).block(tokens, 1, 2001)
+    with np.errstate(invalid="ignore"):
+        exact = (np.maximum(tokens[:, None, :4] + items[None], 0) * tokens[:, None, 4:]).sum(-1)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(exact))
+    np.testing.assert_array_equal(np.isinf(found), np.isinf(exact))
+    if np.isnan(broken):
+        assert np.isnan(found).sum() == {"token": 2000, "item": 3, "weight": 2000}[where]

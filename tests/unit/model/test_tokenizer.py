@@ -8,7 +8,6 @@ import pytest
 from mindspore import Tensor, nn
 
 from sparcode.index import tokens_of_terms
-from sparcode.model.interaction import DotScorer, InteractionScorer, LowRankScorer
 from sparcode.model.layers import subspace
 from sparcode.model.quantizer import ProductQuantizer, QuantizerOptions
 from sparcode.model.tokenizer import Tokenizer, TokenLift
@@ -153,22 +152,18 @@ def test_the_tokens_of_the_index_are_the_lifted_ones_of_the_network(
 
 
 class AddedTokens(nn.Cell):
-    """The token parts of a query added up: in one go, and one by one."""
+    """The lifted tokens of a query added up: in one go, and one by one."""
 
-    def __init__(self, scorer: InteractionScorer, lift: TokenLift) -> None:
+    def __init__(self, lift: TokenLift) -> None:
         super().__init__(auto_prefix=False)
-        self.scorer, self.lift = scorer, lift
+        self.lift = lift
 
     def construct(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        return self.scorer.added_part(tokens, self.lift), self.scorer.token_part(self.lift(tokens)).sum(1)
+        return self.lift.total(tokens), self.lift(tokens).sum(1)
 
 
 @SHARED
-@pytest.mark.parametrize("scorer", [DotScorer(WIDTH), LowRankScorer(WIDTH, 1, 5)], ids=["dot", "low_rank"])
-def test_token_parts_are_added_before_they_are_multiplied_out(
-    scorer: InteractionScorer, shared: bool
-) -> None:
+def test_lifted_tokens_are_added_before_they_are_multiplied_out(shared: bool) -> None:
     tokens = np.random.default_rng(7).normal(size=(5, TOKENS, SIZE)).astype(np.float32)
-    cell = AddedTokens(stirred(scorer), stirred(TokenLift(*SIZES, shared)))
-    added, expected = cell(Tensor(tokens))
+    added, expected = AddedTokens(stirred(TokenLift(*SIZES, shared)))(Tensor(tokens))
     np.testing.assert_allclose(added.asnumpy(), expected.asnumpy(), rtol=1e-4, atol=1e-4)

@@ -14,7 +14,7 @@ from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import TokenEncoder
 from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.training.encoding import encode_queries
-from sparcode.training.step import TrainStep, make_optimizer, set_learning_rate
+from sparcode.training.step import CodeSharing, TrainStep, make_optimizer, set_learning_rate
 
 pytestmark = pytest.mark.slow
 
@@ -25,8 +25,6 @@ MODELS = [
     "mol",
     "all_to_all",
     "sparcode-dot",
-    "sparcode-low_rank",
-    "sparcode-gated",
     "sparcode-mlp",
     "sparcode-attention",
 ]
@@ -35,22 +33,26 @@ MODELS = [
 def make_network(model: str) -> tuple[Any, Any]:
     """Configuration and network; SparCode with as many codewords as it has to tell queries apart."""
     name, _, scorer = model.partition("-")
-    config = tiny_config(
-        {
-            "model.name": name,
-            "model.embedding_size": 16,
-            "model.encoder.hidden_size": 64,
-            "model.num_query_tokens": 4,
-            "model.token_size": 4,
+    values = {
+        "model.name": name,
+        "model.embedding_size": 16,
+        "model.encoder.hidden_size": 64,
+        "train.learning_rate": 0.02,
+    }
+    if name != "two_tower":
+        values["model.num_query_tokens"] = 4
+    if name == "mol":
+        values["model.mixture.component_size"] = 8
+    if name == "sparcode":
+        values |= {
             "model.quantizer.num_codebooks": 1,
             "model.quantizer.codebook_size": 16,
             "model.quantizer.decay": 0.95,
-            "model.scorer.name": scorer or "low_rank",
-            "model.scorer.hidden_size": 16,
-            "model.mixture.component_size": 8,
-            "train.learning_rate": 0.02,
+            "model.scorer.name": scorer,
         }
-    )
+    if scorer in ("mlp", "attention"):
+        values["model.scorer.hidden_size"] = 16
+    config = tiny_config(values)
     ms.set_seed(4)
     return config, build_network(config.model, DataShape(ITEMS, LENGTH, (), (), {}))
 
@@ -61,7 +63,7 @@ def memorise(model: str, targets: np.ndarray, history: np.ndarray) -> np.ndarray
     quantize = model.startswith("sparcode")
     if quantize:
         network.quantizer.fit(encode_queries(TokenEncoder(network), history, (), QUERIES)[0], 0)
-    weights = LossWeights(1.0, config.model.quantizer.commitment_weight)
+    weights = LossWeights(1.0, network.commitment_weight)
     loss = TrainingLoss(network, weights, quantize, every_position=False, use_noise=False)
     optimizer = make_optimizer(network, config)
     step = TrainStep(loss, optimizer, 1.0)
@@ -77,13 +79,17 @@ def memorise(model: str, targets: np.ndarray, history: np.ndarray) -> np.ndarray
         np.zeros(ITEMS, np.float32),
         np.ones(QUERIES, np.float32),
         np.ones(QUERIES, np.float32),
+        np.zeros(1, np.int32),
+        np.zeros((1, 1), np.float32),
         np.zeros((1, 1, 1, 1), np.uint8),
     ]
     batch = [Tensor(part) for part in parts]
     codewords = network.quantizer.rows if quantize else 1
+    sharing = CodeSharing(loss) if network.shares_codes else None
     for number in range(STEPS):  # a falling rate, as in training: codebooks follow tokens with a delay
         set_learning_rate(optimizer, config.train.learning_rate * (1 - number / STEPS))
-        step(Tensor(rng.integers(0, QUERIES, codewords, dtype=np.int32)), *batch)
+        tensors = [Tensor(rng.integers(0, QUERIES, codewords, dtype=np.int32)), *batch]
+        step(*(sharing.add_to(tensors) if sharing else tensors))
     ms.set_context(mode=ms.PYNATIVE_MODE)  # one look at the result is not worth compiling for
     network.set_train(False)
     queries = network.query_vectors(Tensor(history), ())

@@ -1,17 +1,5 @@
-"""Query encoders: DNN, GRU4Rec and SASRec."""
+"""History encoders, one a file (see ``sparcode.model.registry``), and the query encoder around them."""
 
 from sparcode.model.encoders.base import HistoryEncoder
-from sparcode.model.encoders.dnn import DNNEncoder
-from sparcode.model.encoders.gru4rec import GRU4RecEncoder
-from sparcode.model.encoders.query import AttentionJoin, MLPJoin, QueryEncoder
-from sparcode.model.encoders.sasrec import SASRecEncoder
 
-__all__ = [
-    "AttentionJoin",
-    "DNNEncoder",
-    "GRU4RecEncoder",
-    "HistoryEncoder",
-    "MLPJoin",
-    "QueryEncoder",
-    "SASRecEncoder",
-]
+__all__ = ["HistoryEncoder"]

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
+from pydantic import Field
 
+from sparcode.config.model_schema import EncoderOptions
+from sparcode.config.section import Positive
 from sparcode.model.encoders.base import HistoryEncoder
 from sparcode.model.layers import MLP, masked_mean
+
+
+class DNNOptions(EncoderOptions):
+    """Mean of the history and a perceptron."""
+
+    name: Literal["dnn"] = "dnn"
+    num_layers: Positive = Field(1, description="hidden layers, recurrent layers or attention blocks")
 
 
 class DNNEncoder(HistoryEncoder):
@@ -36,3 +48,8 @@ class DNNEncoder(HistoryEncoder):
     def last(self, items: Tensor, mask: Tensor, noise: Tensor | None) -> Tensor:
         pooled = masked_mean(items, mask)
         return pooled + self.mlp(pooled)
+
+
+def build(options: DNNOptions, width: int, length: int) -> DNNEncoder:
+    """The encoder of item vectors of a width and histories of a length."""
+    return DNNEncoder(width, length, options.hidden_size, options.num_layers)

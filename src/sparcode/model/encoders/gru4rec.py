@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from mindspore import Tensor, nn, ops
+from typing import Literal
 
+from mindspore import Tensor, nn, ops
+from pydantic import Field
+
+from sparcode.config.model_schema import EncoderOptions
+from sparcode.config.section import Fraction, Positive
 from sparcode.model.encoders.base import HistoryEncoder
 from sparcode.model.layers import NoisyDropout
+
+
+class GRU4RecOptions(EncoderOptions):
+    """Recurrent layers over the history."""
+
+    name: Literal["gru4rec"] = "gru4rec"
+    num_layers: Positive = Field(1, description="hidden layers, recurrent layers or attention blocks")
+    dropout: Fraction = Field(0.0, description="dropout probability, in steps of 1/256")
 
 
 class GRULayer(nn.Cell):
@@ -62,3 +75,8 @@ class GRU4RecEncoder(HistoryEncoder):
                 x = self.dropout(x, noises[number])
             x = layer(x, mask)
         return x
+
+
+def build(options: GRU4RecOptions, width: int, length: int) -> GRU4RecEncoder:
+    """The encoder of item vectors of a width; histories may have any length."""
+    return GRU4RecEncoder(width, options.num_layers, options.dropout)

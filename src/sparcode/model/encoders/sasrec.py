@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from mindspore import Tensor, nn, ops
+from typing import Literal
 
+from mindspore import Tensor, nn, ops
+from pydantic import Field
+
+from sparcode.config.model_schema import EncoderOptions
+from sparcode.config.section import Fraction, Positive
 from sparcode.model.encoders.base import HistoryEncoder
 from sparcode.model.layers import NEGATIVE, LayerNorm, NoisyDropout, causal_mask, embedding_table
 
@@ -60,6 +65,19 @@ class AttentionBlock(nn.Cell):
         return x + expanded
 
 
+class SASRecOptions(EncoderOptions):
+    """Causal self-attention over the history."""
+
+    name: Literal["sasrec"] = "sasrec"
+    num_layers: Positive = Field(1, description="hidden layers, recurrent layers or attention blocks")
+    dropout: Fraction = Field(0.0, description="dropout probability, in steps of 1/256")
+
+    @property
+    def attends(self) -> bool:
+        """Its width is divided into heads."""
+        return True
+
+
 class SASRecEncoder(HistoryEncoder):
     """Learned positions (counted from the most recent item), attention blocks, final layer norm.
 
@@ -99,3 +117,10 @@ class SASRecEncoder(HistoryEncoder):
 
     def output(self, states: Tensor) -> Tensor:
         return self.final_norm(states)
+
+
+def build(options: SASRecOptions, width: int, length: int) -> SASRecEncoder:
+    """The encoder of item vectors of a width and histories of a length."""
+    return SASRecEncoder(
+        width, length, options.num_layers, options.num_heads, options.hidden_size, options.dropout
+    )

@@ -1,10 +1,5 @@
-"""Interaction scorers E(token, item)."""
+"""Interaction scorers, one a file: see ``sparcode.model.registry``."""
 
-from sparcode.model.interaction.attention import AttentionScorer
 from sparcode.model.interaction.base import InteractionScorer
-from sparcode.model.interaction.dot import DotScorer
-from sparcode.model.interaction.gated import GatedScorer
-from sparcode.model.interaction.low_rank import LowRankScorer
-from sparcode.model.interaction.mlp import MLPScorer
 
-__all__ = ["AttentionScorer", "DotScorer", "GatedScorer", "InteractionScorer", "LowRankScorer", "MLPScorer"]
+__all__ = ["InteractionScorer"]

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
-from mindspore import Tensor, nn, ops
+from typing import Literal
 
+from mindspore import Tensor, nn, ops
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from sparcode.config.model_schema import ScorerOptions
+from sparcode.config.section import Positive
 from sparcode.model.interaction.base import InteractionScorer
+
+
+class AttentionOptions(ScorerOptions):
+    """Self-attention over the token and the item's id and features."""
+
+    name: Literal["attention"] = "attention"
+    hidden_size: Positive = Field(32, description="width of the hidden layers")
+    num_heads: Positive = Field(2, description="attention heads")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"model.scorer.hidden_size ({self.hidden_size}) must be divisible by "
+                f"model.scorer.num_heads ({self.num_heads})"
+            )
+        return self
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
@@ -34,25 +57,21 @@ class AttentionScorer(InteractionScorer):
     the mixing is done per pair.
 
     Args:
-        token_size: width of a token, d.
-        item_width: width d of one item token.
+        width: width d of a token and of an item token.
         num_item_tokens: K_i.
         hidden_size: width H of the entries, divisible by num_heads.
         num_heads: attention heads.
     """
 
-    def __init__(
-        self, token_size: int, item_width: int, num_item_tokens: int, hidden_size: int, num_heads: int
-    ) -> None:
+    def __init__(self, width: int, num_item_tokens: int, hidden_size: int, num_heads: int) -> None:
         super().__init__()
         self.num_item_tokens = num_item_tokens
         self.hidden_size = hidden_size
         self.num_heads = num_heads
         self.head_width = hidden_size // num_heads
-        self.item_part_size = num_item_tokens * 4 * hidden_size
         self.scale = self.head_width**-0.5
-        self.token_entry = nn.Dense(token_size, hidden_size)
-        self.item_entry = nn.CellList([nn.Dense(item_width, hidden_size) for _ in range(num_item_tokens)])
+        self.token_entry = nn.Dense(width, hidden_size)
+        self.item_entry = nn.CellList([nn.Dense(width, hidden_size) for _ in range(num_item_tokens)])
         self.query_key_value = nn.Dense(hidden_size, 3 * hidden_size)
         self.output = nn.Dense(hidden_size, 1)
 
@@ -61,11 +80,11 @@ class AttentionScorer(InteractionScorer):
         entry = self.token_entry(tokens)
         return ops.concat((entry, self.query_key_value(entry)), -1)
 
-    def item_part(self, item_tokens: Tensor) -> Tensor:
-        """(C, K_i, d) -> (C, K_i * 4 H): entry, query, key, value of each item token."""
+    def item_part(self, vectors: Tensor, tokens: tuple[Tensor, ...]) -> Tensor:
+        """K_i times (C, d) -> (C, K_i * 4 H): entry, query, key, value of each item token, as embedded."""
         parts: tuple[Tensor, ...] = ()
         for number, layer in enumerate(self.item_entry):
-            entry = layer(item_tokens[:, number])
+            entry = layer(tokens[number])
             parts = (*parts, entry, self.query_key_value(entry))
         return ops.concat(parts, -1)
 
@@ -105,3 +124,8 @@ class AttentionScorer(InteractionScorer):
                 picked = (*picked, value[head])
             heads = (*heads, _attend(logits, picked))
         return ops.concat(heads, -1)
+
+
+def build(options: AttentionOptions, width: int, num_item_tokens: int) -> AttentionScorer:
+    """The scorer of tokens of a width and items of so many tokens."""
+    return AttentionScorer(width, num_item_tokens, options.hidden_size, options.num_heads)

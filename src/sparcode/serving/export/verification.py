@@ -17,7 +17,7 @@ from sparcode.index import InvertedIndex, tokens_of_terms
 from sparcode.index.search.dense import DenseIndex
 from sparcode.model.inference import ItemParts, TokenBlock
 from sparcode.model.item_vectors import item_vectors
-from sparcode.model.sparcode import SparCode
+from sparcode.model.matchers.sparcode import SparCode
 from sparcode.serving.bundle import Bundle
 from sparcode.serving.export.writer import ExportRequest, query_encoder
 from sparcode.serving.retriever import BATCH_SIZE, Recommendation, Retriever

@@ -30,9 +30,9 @@ from sparcode.model.inference import (
     VectorItemScorer,
 )
 from sparcode.model.item_vectors import item_vectors
+from sparcode.model.matchers.sparcode import SparCode
+from sparcode.model.matchers.two_tower import TwoTower
 from sparcode.model.matching import MatchingNetwork
-from sparcode.model.sparcode import SparCode
-from sparcode.model.two_tower import TwoTower
 from sparcode.serving import manifest as names
 from sparcode.serving.attributes import attributes_of_features
 from sparcode.serving.bundle import BUNDLE_ID_KEY, array_layout, file_entry
@@ -195,7 +195,7 @@ def _describe(request: ExportRequest) -> Manifest:
         scorer=_scorer_spec(request, width),
         files={},
         item_embeddings=network.tower.use_ids,
-        signed_scores=config.model.signed_scores if is_sparcode else True,
+        signed_scores=network.score.signed if isinstance(network, SparCode) else True,
     )
 
 

@@ -6,16 +6,22 @@ The upper bound of SparCode: accurate, and too slow to serve, since every item h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
-from sparcode.model.encoders import QueryEncoder
-from sparcode.model.features import FeatureStore
+from sparcode.config.model_schema import InteractionOptions
 from sparcode.model.interaction import InteractionScorer
-from sparcode.model.item_tower import ItemTower
-from sparcode.model.matching import MatchingNetwork
+from sparcode.model.matching import MatchingNetwork, Towers
+from sparcode.model.registry import build as build_part
 from sparcode.model.tokenizer import Tokenizer, TokenLift
+
+
+class AllToAllOptions(InteractionOptions):
+    """All-to-all interaction without quantization."""
+
+    name: Literal["all_to_all"] = "all_to_all"
 
 
 def leaky_gradient_relu(x: Tensor, leak: float) -> Tensor:
@@ -35,6 +41,8 @@ class ReluScore(nn.Cell):
         bias: start value of b.
         leak: gradient of the ReLU below zero, for positives.
     """
+
+    signed = False
 
     def __init__(self, bias: float, leak: float) -> None:
         super().__init__()
@@ -61,6 +69,8 @@ class ReluScore(nn.Cell):
 class SignedScore(nn.Cell):
     """Plain sum_k E_k: posting lists hold scores above a floor of their own instead of above zero."""
 
+    signed = True
+
     def construct(self, token_scores: Tensor) -> Tensor:
         return token_scores
 
@@ -75,43 +85,52 @@ class SignedScore(nn.Cell):
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """How queries become tokens: query vector -> tokens -> (quantized ->) tokens in the item space."""
+class Interaction:
+    """How queries become tokens, and tokens scores.
+
+    Attributes:
+        tokenizer: query vector -> tokens.
+        lift: (quantized) tokens -> tokens in the item space.
+        scorer: interaction network E.
+        score: how the scores of the tokens make the score of the query.
+    """
 
     tokenizer: Tokenizer
     lift: TokenLift
+    scorer: InteractionScorer
+    score: ReluScore | SignedScore
+
+
+def make_interaction(options: InteractionOptions, towers: Towers, shared: bool) -> Interaction:
+    """The untrained parts that the options ask for; ``shared``: all tokens have the same codebooks."""
+    width = options.embedding_size
+    sizes = (width, options.num_query_tokens, options.token_size, shared)
+    scorer = build_part(options.scorer, width, towers.items.num_item_tokens)
+    score = SignedScore() if options.signed_scores else ReluScore(options.score_bias, options.relu_leak)
+    return Interaction(Tokenizer(*sizes), TokenLift(*sizes), scorer, score)
 
 
 class AllToAll(MatchingNetwork):
     """score(q, i) = sum_k E(x_k, i) or sum_k relu(E(x_k, i) + b), x_k the K_u lifted tokens of the query.
 
     Args:
-        encoder, tower, store: as in MatchingNetwork.
-        tokens: tokenizer and lift.
-        scorer: interaction network E.
-        score: how the scores of the tokens make the score of the query.
+        towers: as in MatchingNetwork.
+        interaction: tokens and scorer.
     """
 
-    def __init__(
-        self,
-        encoder: QueryEncoder,
-        tower: ItemTower,
-        store: FeatureStore,
-        tokens: Tokens,
-        scorer: InteractionScorer,
-        score: ReluScore | SignedScore,
-    ) -> None:
-        super().__init__(encoder, tower, store)
-        self.tokenizer = tokens.tokenizer
-        self.lift = tokens.lift
-        self.scorer = scorer
-        self.score = score
-        self.num_tokens = tokens.tokenizer.num_tokens
+    def __init__(self, towers: Towers, interaction: Interaction) -> None:
+        super().__init__(towers)
+        self.tokenizer = interaction.tokenizer
+        self.lift = interaction.lift
+        self.scorer = interaction.scorer
+        self.score = interaction.score
+        self.num_tokens = interaction.tokenizer.num_tokens
         # token scores that are linear in the token parts may be added up before they are multiplied out
-        self.adds_tokens = isinstance(score, SignedScore) and scorer.bilinear
+        self.adds_tokens = self.score.signed and self.scorer.bilinear
 
     def item_part(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
-        return self.scorer.item_part(self.tower(ids, feature_rows))
+        tokens = self.tower.tokens(ids, feature_rows)
+        return self.scorer.item_part(self.tower.combined(tokens), tokens)
 
     def tokens(self, queries: Tensor) -> Tensor:
         """Query vectors (Q, d) -> tokens (Q, K_u, D) before any quantization."""
@@ -123,7 +142,7 @@ class AllToAll(MatchingNetwork):
     def query_part_of(self, tokens: Tensor) -> Tensor:
         """Tokens (Q, K_u, D), quantized or not -> (Q, K_u, P_t), or their sum (Q, P_t) where that will do."""
         if self.adds_tokens:
-            return self.scorer.added_part(tokens, self.lift)
+            return self.lift.total(tokens)
         return self.lifted_part(self.lift(tokens))
 
     def lifted_part(self, lifted: Tensor) -> Tensor:
@@ -146,3 +165,8 @@ class AllToAll(MatchingNetwork):
         if self.adds_tokens:
             return self.scorer.combine(query_parts, item_parts)
         return self.score.positive_total(self.scorer.aligned(query_parts, item_parts))
+
+
+def build(options: AllToAllOptions, towers: Towers) -> AllToAll:
+    """The untrained network."""
+    return AllToAll(towers, make_interaction(options, towers, shared=False))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from mindspore import Tensor
 
+from sparcode.config.model_schema import ModelOptions
 from sparcode.model.layers import dot_products
-from sparcode.model.matching import MatchingNetwork
+from sparcode.model.matching import MatchingNetwork, Towers
+
+
+class TwoTowerOptions(ModelOptions):
+    """Two-tower: one vector of the query, one of the item."""
+
+    name: Literal["two_tower"] = "two_tower"
 
 
 class TwoTower(MatchingNetwork):
     """score(q, i) = <q, v_i>; query part and item part are the vectors themselves."""
-
-    def item_part(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
-        return self.tower.candidates(ids, feature_rows)
 
     def query_part(self, queries: Tensor) -> Tensor:
         return queries
@@ -22,3 +28,8 @@ class TwoTower(MatchingNetwork):
 
     def aligned(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
         return (query_parts * item_parts).sum(-1)
+
+
+def build(options: TwoTowerOptions, towers: Towers) -> TwoTower:
+    """The untrained network."""
+    return TwoTower(towers)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, ops
+from pydantic import Field
 
-from sparcode.model.encoders import QueryEncoder
-from sparcode.model.features import FeatureStore
-from sparcode.model.item_tower import ItemTower
+from sparcode.config.model_schema import ModelOptions
+from sparcode.config.section import Positive
 from sparcode.model.layers import dot_products, noisy_copies, product
-from sparcode.model.matching import MatchingNetwork
+from sparcode.model.matching import MatchingNetwork, Towers
+
+
+class MaxSimOptions(ModelOptions):
+    """MaxSim: the best of several query vectors decides."""
+
+    name: Literal["max_sim"] = "max_sim"
+    num_query_tokens: Positive = Field(16, description="K_u, tokens per query = posting lists")
 
 
 class MaxSim(MatchingNetwork):
@@ -23,20 +32,15 @@ class MaxSim(MatchingNetwork):
     <sum_k z_k, v>.
 
     Args:
-        encoder, tower, store: as in MatchingNetwork.
+        towers: as in MatchingNetwork.
         num_vectors: K_u.
     """
 
-    def __init__(
-        self, encoder: QueryEncoder, tower: ItemTower, store: FeatureStore, num_vectors: int
-    ) -> None:
-        super().__init__(encoder, tower, store)
+    def __init__(self, towers: Towers, num_vectors: int) -> None:
+        super().__init__(towers)
         self.num_vectors = num_vectors
-        start = noisy_copies(np.eye(tower.width, dtype=np.float32), num_vectors)  # (K_u * d, d)
+        start = noisy_copies(np.eye(towers.items.width, dtype=np.float32), num_vectors)  # (K_u * d, d)
         self.project = Parameter(Tensor(np.ascontiguousarray(start.T), ms.float32), name="project")
-
-    def item_part(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
-        return self.tower.candidates(ids, feature_rows)
 
     def query_part(self, queries: Tensor) -> Tensor:
         """(Q, d) -> (Q, K_u, d)."""
@@ -52,3 +56,8 @@ class MaxSim(MatchingNetwork):
 
     def aligned(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
         return ops.amax((query_parts * ops.expand_dims(item_parts, 1)).sum(-1), 1)
+
+
+def build(options: MaxSimOptions, towers: Towers) -> MaxSim:
+    """The untrained network."""
+    return MaxSim(towers, options.num_query_tokens)
