@@ -216,7 +216,7 @@ def test_items_keep_their_crosses_when_a_bundle_is_updated(tmp_path: Path) -> No
 
 
 def ring_run(directory: Path, extra: dict | None = None) -> Config:
-    values = {"train.epochs": 2, "model.signed_scores": True, "index.top_l": 0, "eval.latency_queries": 2}
+    values = {"train.epochs": 2, "index.top_l": 0, "eval.latency_queries": 2}
     return ring_config(directory, {**values, "crosses.kind": "following", **(extra or {})})
 
 

@@ -46,7 +46,7 @@ def index_ranker(values: dict[str, Any], options: BuildOptions) -> tuple[Any, In
     network: Any = build_network(config.model, DataShape(ITEMS, 6, (), (), {}))
     rng = np.random.default_rng(1)
     for parameter in network.scorer.trainable_params():
-        shift = rng.normal(0, 0.3, parameter.shape).astype(np.float32)
+        shift = rng.normal(0, 0.8, parameter.shape).astype(np.float32)
         parameter.set_data(ms.Tensor(parameter.asnumpy() + shift))
     queries = ring_queries()
     (tokens,) = encode_queries(TokenEncoder(network), queries.history, (), 16)
