@@ -16,10 +16,10 @@ from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset
 from sparcode.evaluation.ann import VectorSearch
 from sparcode.evaluation.crossed_search import CrossedSearch
-from sparcode.evaluation.queries import QuerySet
+from sparcode.evaluation.query_set import QuerySet
 from sparcode.index import InvertedIndex
 from sparcode.index.search.dense import DenseIndex
-from sparcode.index.search.reranking import listed_scores
+from sparcode.index.search.rescoring import listed_scores
 from sparcode.index.search.results import top_k_of_scores
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
@@ -43,7 +43,7 @@ class Ranker(Protocol):
         ...
 
     def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
-        """Milliseconds of single queries by stage (encode, search, rerank), one value per query."""
+        """Milliseconds of single queries by stage (encode, search, rescore), one value per query."""
         ...
 
 
@@ -101,7 +101,7 @@ class StagedRanker(ABC):
     def kept_scores(
         self, encoded: tuple[NDArray, ...], item_ids: NDArray[np.int64]
     ) -> NDArray[np.float32] | None:
-        """What found items (B, R) keep of their scores when they are re-ranked, (B, R); None = nothing."""
+        """What found items (B, R) keep of their scores when they are rescored, (B, R); None = nothing."""
         return None
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparcode.config.model_schema import EncoderOptions, ModelOptions
-from sparcode.model.features import FeatureStore
+from sparcode.model.building import build
+from sparcode.model.feature_embeddings import FeatureStore
 from sparcode.model.item_tower import ItemTower, TowerOptions
 from sparcode.model.matching import MatchingNetwork, Towers
 from sparcode.model.query_encoder import AttentionJoin, MLPJoin, QueryEncoder
-from sparcode.model.registry import build
 from sparcode.types import FeatureSpec
 
 

@@ -59,7 +59,7 @@ class CodeEncoder(nn.Cell):
     """history (B, L) int32 and user feature rows -> what a search needs to know of the queries.
 
     Term ids (B, K_u * P) int32 and their weights (B, K_u * P) float32, P probes of a token together, and
-    tokens (B, K_u, d) float32, lifted, without quantization: re-ranking starts from them.
+    tokens (B, K_u, d) float32, lifted, without quantization: rescoring starts from them.
 
     With ``history_weights`` (L',) the history is (B, L'), of which the network reads the last ``read_items``;
     the terms of all its items, -1 for padding, and their weights follow those of the tokens:

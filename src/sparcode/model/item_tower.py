@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mindspore import Tensor, nn, ops
 
 from sparcode.errors import ConfigError
-from sparcode.model.features import FeatureEmbedding
+from sparcode.model.feature_embeddings import FeatureEmbedding
 from sparcode.model.layers import MLP, embedding_table, inverse_lengths
 from sparcode.types import FeatureSpec
 

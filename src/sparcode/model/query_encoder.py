@@ -9,7 +9,7 @@ from mindspore import Tensor, nn, ops
 
 from sparcode.model.encoders.base import HistoryEncoder
 from sparcode.model.encoders.sasrec import AttentionBlock
-from sparcode.model.features import FeatureEmbedding
+from sparcode.model.feature_embeddings import FeatureEmbedding
 from sparcode.model.layers import MLP
 from sparcode.types import FeatureSpec
 

@@ -25,7 +25,7 @@ from sparcode.evaluation.rankers import SCORE_BATCH, CrossRanker
 from sparcode.files import write_json
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.matching import MatchingNetwork
-from sparcode.pipeline.queries import validation_queries
+from sparcode.pipeline.model_inputs import validation_queries
 from sparcode.training.world import World
 
 CHOICE_FILE = "crosses.json"

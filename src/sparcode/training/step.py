@@ -20,7 +20,7 @@ STEP_STREAM = 3
 """Number of the random stream of a step, beside those of the batch order."""
 
 LEAST_CODES = 64
-"""Rows that the scorer has at least: a step is not compiled anew for each of a few codes."""
+"""Rows that the scorer has at least: a step is not recompiled for each of a few codes."""
 
 HISTORY, QUERY_INDEX, CODE_ROWS, CODE_COUNTS = 1, 2, 8, 9
 """Places of some inputs of TrainStep.construct; dropout noise and user features follow the last."""
@@ -147,7 +147,7 @@ class CodesOfBatch(nn.Cell):
 class CodeSharing:
     """Finds the distinct codes of a batch before its step, so that the scorer runs once for each of them.
 
-    The number of distinct codes is the shape of an input, and a new shape compiles the step anew: it is
+    The number of distinct codes is the shape of an input, and a new shape recompiles the step: it is
     rounded up to one of few sizes, at most a third too large.
 
     Args:

@@ -12,7 +12,7 @@ from sparcode.errors import UsageError
 from sparcode.index.bitsets import Bits
 from sparcode.index.filters.compiler import FilterCompiler, Where
 from sparcode.index.inverted_index import InvertedIndex, Kernel
-from sparcode.index.search.queries import IdFilter, make_id_lists
+from sparcode.index.search.arguments import IdFilter, make_id_lists
 from sparcode.index.search.results import best_candidates
 from sparcode.types import SearchResult
 

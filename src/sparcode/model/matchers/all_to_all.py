@@ -12,9 +12,9 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
 from sparcode.config.model_schema import InteractionOptions
+from sparcode.model.building import build as build_part
 from sparcode.model.interaction import InteractionScorer
 from sparcode.model.matching import MatchingNetwork, Towers
-from sparcode.model.registry import build as build_part
 from sparcode.model.tokenizer import Tokenizer, TokenLift
 
 

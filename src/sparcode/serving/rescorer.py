@@ -1,4 +1,4 @@
-"""Second stage of serving: the best items of the search, scored anew by the bundle's scorer graph."""
+"""Second stage of serving: the best items of the search, scored by the bundle's scorer graph."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import BundleError
-from sparcode.index.search.reranking import listed_scores, rerank
+from sparcode.index.search.rescoring import listed_scores, rescore
 from sparcode.serving.bundle import Bundle
 from sparcode.serving.search import list_adder
 from sparcode.serving.session import EncodedQueries, ScorerSession
 from sparcode.types import SearchResult
 
 
-class Reranker:
+class Rescorer:
     """Scores candidates by the tokens of the query as they are, without quantization.
 
     A score is what the network gives for unquantized tokens: the sum over the tokens of E, or of relu(E + b);
@@ -30,14 +30,14 @@ class Reranker:
     def __init__(self, bundle: Bundle) -> None:
         if bundle.manifest.signed_scores is None:
             raise BundleError(
-                "the bundle does not say how the scores of tokens add up, so nothing can be re-ranked",
+                "the bundle does not say how the scores of tokens add up, so nothing can be rescored",
                 where=bundle.directory,
                 remedy="export it again with this version of sparcode",
             )
         self._signed = bundle.manifest.signed_scores
         self._scorer = ScorerSession(bundle)
 
-    def rerank(self, bundle: Bundle, queries: EncodedQueries, found: SearchResult, k: int) -> SearchResult:
+    def rescore(self, bundle: Bundle, queries: EncodedQueries, found: SearchResult, k: int) -> SearchResult:
         """Top-k of the candidates of encoded queries.
 
         Args:
@@ -56,7 +56,7 @@ class Reranker:
             total: NDArray[np.float32] = (parts if self._signed else np.maximum(parts, 0)).sum(0)
             return total
 
-        return rerank(found, scores, k, self._kept_scores(bundle, queries, found.item_ids))
+        return rescore(found, scores, k, self._kept_scores(bundle, queries, found.item_ids))
 
     @staticmethod
     def _kept_scores(

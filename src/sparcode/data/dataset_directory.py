@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparcode.data.features import EncodedFeatures
+from sparcode.data.feature_arrays import EncodedFeatures
 from sparcode.data.interactions import Interactions
 from sparcode.errors import DataError
 from sparcode.files import file_sha256, replacing_directory, text_sha256, write_json

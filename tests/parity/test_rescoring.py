@@ -1,4 +1,4 @@
-"""Re-ranking equals exhaustive scoring without quantization once every item is a candidate."""
+"""Rescoring equals exhaustive scoring without quantization once every item is a candidate."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import bundle_cases
 from bundle_cases import NUM_ITEMS, Case, exported, external
 from helpers import tiny_config, tiny_dataset
 from sparcode.errors import BundleError, UsageError
-from sparcode.evaluation.queries import QuerySet, query_set
+from sparcode.evaluation.query_set import QuerySet, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, VectorRanker
 from sparcode.evaluation.report import fidelity, latency
-from sparcode.evaluation.reranking import RerankingRanker, TokenCandidates, VectorCandidates
+from sparcode.evaluation.rescoring_ranker import RescoringRanker, TokenCandidates, VectorCandidates
 from sparcode.index import BuildOptions, build_index
 from sparcode.index.search.dense import DenseIndex
 from sparcode.model.block_scorer import ExhaustiveScorer, NetworkBlockScorer
@@ -69,7 +69,7 @@ def test_all_items_as_candidates_are_ranked_as_by_the_network(
 ) -> None:
     network, first = index_ranker(values, options)
     queries = ring_queries()
-    ranker = RerankingRanker(first, TokenCandidates(network, ITEMS, ITEMS), ITEMS)
+    ranker = RescoringRanker(first, TokenCandidates(network, ITEMS, ITEMS), ITEMS)
     reference = ExhaustiveRanker(network, ITEMS, quantize=False)
     for exclude_seen in (True, False):
         found = ranker.rank(queries, 12, exclude_seen)
@@ -82,13 +82,13 @@ def test_all_items_as_candidates_are_ranked_as_by_the_network(
         assert (same | ties).all()
         assert same.mean() > 0.9
         quantized = first.rank(queries, 12, exclude_seen)
-        assert (quantized.item_ids != exact.item_ids).any()  # self-test: re-ranking had something to do
+        assert (quantized.item_ids != exact.item_ids).any()  # self-test: rescoring had something to do
 
 
 def test_few_candidates_keep_their_places_in_the_list_of_the_first_stage() -> None:
     network, first = index_ranker({}, BuildOptions(top_l=0, signed=True))
     queries = ring_queries()
-    ranker = RerankingRanker(first, TokenCandidates(network, ITEMS, 8), 8)
+    ranker = RescoringRanker(first, TokenCandidates(network, ITEMS, 8), 8)
     found, candidates = ranker.rank(queries, 8, True), first.rank(queries, 8, True)
     for mine, theirs in zip(found.item_ids, candidates.item_ids, strict=True):
         assert set(mine) == set(theirs)
@@ -98,11 +98,11 @@ def test_few_candidates_keep_their_places_in_the_list_of_the_first_stage() -> No
     assert 0.3 < report["index_recall@8"] < 1.0
     assert report["max_score_error"] < 1e-4
     times = latency(ranker, queries.take(3), 5, True, 1)
-    assert min(times[f"{stage}_p50"] for stage in ("encode", "search", "rerank")) > 0
-    assert times["rerank_p99"] >= times["rerank_p50"]
+    assert min(times[f"{stage}_p50"] for stage in ("encode", "search", "rescore")) > 0
+    assert times["rescore_p99"] >= times["rescore_p50"]
 
 
-def test_vectors_are_reranked_by_dot_products() -> None:
+def test_vectors_are_rescored_by_dot_products() -> None:
     towers: Any = build_network(
         tiny_config({"model.name": "two_tower"}).model, DataShape(ITEMS, 6, (), (), {})
     )
@@ -111,7 +111,7 @@ def test_vectors_are_reranked_by_dot_products() -> None:
     queries = ring_queries()
     exact = VectorRanker(towers, DenseIndex(vectors), "exact", 16).rank(queries, 5, True)
     coarse = VectorRanker(towers, DenseIndex(rounded), "ivf", 16)
-    found = RerankingRanker(coarse, VectorCandidates(vectors), ITEMS).rank(queries, 5, True)
+    found = RescoringRanker(coarse, VectorCandidates(vectors), ITEMS).rank(queries, 5, True)
     np.testing.assert_allclose(found.scores, exact.scores, rtol=1e-5)
     np.testing.assert_array_equal(found.item_ids, exact.item_ids)
     assert (coarse.rank(queries, 5, True).item_ids != exact.item_ids).any()
@@ -140,10 +140,10 @@ def raw_queries() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=["relu", "signed", "two_tower"])
-def test_a_bundle_reranks_as_the_network_scores(case: Case) -> None:
+def test_a_bundle_rescores_as_the_network_scores(case: Case) -> None:
     retriever, model = served(case)
     candidates = retriever.recommend(raw_queries(), k=NUM_ITEMS)
-    answers = retriever.recommend(raw_queries(), k=6, rerank=NUM_ITEMS)
+    answers = retriever.recommend(raw_queries(), k=6, rescore=NUM_ITEMS)
     number_of = {external(item): item for item in range(1, NUM_ITEMS + 1)}
     for row, (answer, found) in enumerate(zip(answers, candidates, strict=True)):
         own = {item: model[row, number_of[item]] for item, _ in found}
@@ -159,28 +159,28 @@ def test_a_bundle_reranks_as_the_network_scores(case: Case) -> None:
         )
 
 
-def test_filters_hold_for_reranked_items(tmp_path: Path) -> None:
+def test_filters_hold_for_rescored_items(tmp_path: Path) -> None:
     retriever, _ = served(CASES[1])
     allowed = [external(item) for item in (1, 5, 7, 12, 13, 14)]
     query = {**raw_queries()[0], "allow": allowed, "exclude": [external(7)]}
     (plain,) = retriever.recommend([query], k=NUM_ITEMS)
-    (answer,) = retriever.recommend([query], k=4, rerank=NUM_ITEMS)
+    (answer,) = retriever.recommend([query], k=4, rescore=NUM_ITEMS)
     assert {item for item, _ in answer} <= {item for item, _ in plain} <= set(allowed) - {external(7)}
     where = 'genre has "Drama"'
     (plain,) = retriever.recommend(raw_queries()[:1], k=NUM_ITEMS, where=where)
-    (answer,) = retriever.recommend(raw_queries()[:1], k=NUM_ITEMS, where=where, rerank=NUM_ITEMS)
+    (answer,) = retriever.recommend(raw_queries()[:1], k=NUM_ITEMS, where=where, rescore=NUM_ITEMS)
     assert {item for item, _ in answer} == {item for item, _ in plain}
     # a file is answered as the call is
     queries = tmp_path / "queries.jsonl"
     queries.write_text("".join(json.dumps(query) + "\n" for query in raw_queries()), encoding="utf-8")
     output = tmp_path / "answers.jsonl"
-    recommend_file(retriever, queries, output, OfflineOptions(k=3, rerank=9))
+    recommend_file(retriever, queries, output, OfflineOptions(k=3, rescore=9))
     lines = [json.loads(line)["items"] for line in output.read_text(encoding="utf-8").splitlines()]
-    expected = retriever.recommend(raw_queries(), k=3, rerank=9)
+    expected = retriever.recommend(raw_queries(), k=3, rescore=9)
     assert [[(entry["item"], entry["score"]) for entry in line] for line in lines] == expected
 
 
-def test_items_that_were_added_or_scored_anew_are_reranked_by_their_present_features() -> None:
+def test_items_that_were_added_or_scored_anew_are_rescored_by_their_present_features() -> None:
     case = Case(item_ids=False, signed=True, scorer="dot")
     retriever, model = served(case)
     arrays = exported(case).request.dataset.item_arrays
@@ -193,12 +193,12 @@ def test_items_that_were_added_or_scored_anew_are_reranked_by_their_present_feat
             "content": arrays["content"][item].tolist(),
         }
 
-    retriever.recommend(raw_queries(), k=2, rerank=4)  # the stage is open before the update
+    retriever.recommend(raw_queries(), k=2, rescore=4)  # the stage is open before the update
     retriever.update(
         add=[{"item": "new", "features": features(15)}],
         rescore=[{"item": external(10), "features": features(16)}],
     )
-    answers = retriever.recommend(raw_queries(), k=NUM_ITEMS + 1, rerank=NUM_ITEMS + 1)
+    answers = retriever.recommend(raw_queries(), k=NUM_ITEMS + 1, rescore=NUM_ITEMS + 1)
     for row, answer in enumerate(answers):
         scores = dict(answer)
         for item, like in (("new", 15), (external(10), 16)):
@@ -208,11 +208,11 @@ def test_items_that_were_added_or_scored_anew_are_reranked_by_their_present_feat
     assert sum(external(10) in dict(answer) for answer in answers) >= 2
 
 
-@pytest.mark.parametrize("rerank", [4, 0, True])
-def test_fewer_candidates_than_results_are_refused(rerank: int) -> None:
+@pytest.mark.parametrize("rescore", [4, 0, True])
+def test_fewer_candidates_than_results_are_refused(rescore: int) -> None:
     retriever = Retriever.load(exported(CASES[0]).path)
-    with pytest.raises(UsageError, match="fewer items to re-rank than to recommend"):
-        retriever.recommend(raw_queries(), k=5, rerank=rerank)
+    with pytest.raises(UsageError, match="fewer items to rescore than to recommend"):
+        retriever.recommend(raw_queries(), k=5, rescore=rescore)
 
 
 def test_a_bundle_that_does_not_say_how_scores_add_up_is_refused(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_bundle_that_does_not_say_how_scores_add_up_is_refused(tmp_path: Path)
     retriever = Retriever(silent)
     assert retriever.recommend(raw_queries(), k=5)[0]
     with pytest.raises(BundleError, match="does not say how the scores of tokens add up"):
-        retriever.recommend(raw_queries(), k=5, rerank=9)
+        retriever.recommend(raw_queries(), k=5, rescore=9)
     copy = tmp_path / "bundle"
     shutil.copytree(exported(CASES[0]).path, copy)
     assert json.loads((copy / MANIFEST_NAME).read_text(encoding="utf-8"))["signed_scores"] is False

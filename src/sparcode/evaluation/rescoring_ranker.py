@@ -1,4 +1,4 @@
-"""Re-ranking: the best candidates of a first search, scored anew by the network itself."""
+"""Rescoring: the best candidates of a first search, scored by the network."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 from mindspore import Tensor
 from numpy.typing import NDArray
 
-from sparcode.evaluation.queries import QuerySet
+from sparcode.evaluation.query_set import QuerySet
 from sparcode.evaluation.rankers import StagedRanker, time_stages
-from sparcode.index.search.reranking import rerank
+from sparcode.index.search.rescoring import rescore
 from sparcode.model.block_scorer import ItemPartTable
 from sparcode.model.inference import CandidateScores
 from sparcode.model.matchers.sparcode import SparCode
@@ -63,7 +63,7 @@ class VectorCandidates:
         return scores
 
 
-class RerankingRanker:
+class RescoringRanker:
     """Orders the best candidates of another ranker by the scores of the network.
 
     Args:
@@ -78,7 +78,7 @@ class RerankingRanker:
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
         encoded = self.first.encode(queries)
-        return self._rerank(encoded, self.first.search(encoded, queries, self._depth, exclude_seen), k)
+        return self._rescore(encoded, self.first.search(encoded, queries, self._depth, exclude_seen), k)
 
     def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
         return time_stages(
@@ -88,11 +88,11 @@ class RerankingRanker:
                     encoded,
                     self.first.search(encoded, one, self._depth, exclude_seen),
                 ),
-                "rerank": lambda _, carried: self._rerank(carried[0], carried[1], k),
+                "rescore": lambda _, carried: self._rescore(carried[0], carried[1], k),
             },
             queries,
         )
 
-    def _rerank(self, encoded: tuple[NDArray, ...], found: SearchResult, k: int) -> SearchResult:
+    def _rescore(self, encoded: tuple[NDArray, ...], found: SearchResult, k: int) -> SearchResult:
         kept = self.first.kept_scores(encoded, found.item_ids)
-        return rerank(found, lambda row, ids: self._scorer.scores(encoded, row, ids), k, kept)
+        return rescore(found, lambda row, ids: self._scorer.scores(encoded, row, ids), k, kept)

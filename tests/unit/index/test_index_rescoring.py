@@ -1,4 +1,4 @@
-"""Re-ranking by hand: order, ties, rows of different length."""
+"""Rescoring by hand: order, ties, rows of different length."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sparcode.index import InvertedIndex
-from sparcode.index.search.reranking import listed_scores, rerank
+from sparcode.index.search.rescoring import listed_scores, rescore
 from sparcode.types import SearchResult
 
 FOUND = SearchResult(
@@ -24,7 +24,7 @@ def test_new_scores_decide(k: int) -> None:
         asked.append((row, ids.tolist()))
         return np.array([NEW[int(item)] for item in ids], np.float32)
 
-    found = rerank(FOUND, score, k)
+    found = rescore(FOUND, score, k)
     assert asked == [(0, [4, 9, 2, 7]), (1, [5, 3])]
     expected = [[9, 2, 7, 4], [3, 5, -1, -1], [-1] * 4]  # 2 and 7 tie
     for row, (ids, best) in enumerate(zip(found.item_ids, expected, strict=True)):
@@ -46,6 +46,6 @@ def test_scores_of_listed_items_in_the_order_asked_for() -> None:
 
 def test_kept_scores_are_added_to_new_ones() -> None:
     found = SearchResult(np.array([[7, 5, -1]]), np.array([[3.0, 2.0, -np.inf]], np.float32))
-    best = rerank(found, lambda row, ids: ids.astype(np.float32), 2, np.array([[0.0, 4.0, 9.0]], np.float32))
+    best = rescore(found, lambda row, ids: ids.astype(np.float32), 2, np.array([[0.0, 4.0, 9.0]], np.float32))
     assert best.item_ids.tolist() == [[5, 7]]
     assert best.scores.tolist() == [[9.0, 7.0]]

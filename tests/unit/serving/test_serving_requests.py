@@ -11,8 +11,8 @@ import pytest
 from bundle_cases import Case, exported, external
 from sparcode.errors import DataError
 from sparcode.serving import open_bundle
-from sparcode.serving.features import make_feature_reader
-from sparcode.serving.queries import QueryReader, UnknownCounts
+from sparcode.serving.requests import QueryReader, UnknownCounts
+from sparcode.serving.user_features import make_feature_reader
 from sparcode.types import FeatureSpec
 
 CATEGORICAL = FeatureSpec("age", "categorical", size=3)

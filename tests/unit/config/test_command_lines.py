@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sparcode.config import arguments
-from sparcode.config.arguments import (
+from sparcode.config import command_lines
+from sparcode.config.command_lines import (
     parse_eval,
     parse_export,
     parse_infer,
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 def in_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No default_config.yaml in the working directory; the one of the repository beside the script."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(arguments, "_script_directory", lambda: ROOT)
+    monkeypatch.setattr(command_lines, "_script_directory", lambda: ROOT)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_named_file_is_looked_up_in_the_working_directory_then_beside_the_scri
     beside = tmp_path / "beside"
     beside.mkdir()
     write(beside / "c.yaml", "seed: 5\n")
-    monkeypatch.setattr(arguments, "_script_directory", lambda: beside)
+    monkeypatch.setattr(command_lines, "_script_directory", lambda: beside)
     assert parse_train(["--output_dir", "r", "--config_path", "c.yaml"]).config.seed == 5
     write(tmp_path / "c.yaml", "seed: 6\n")
     assert parse_train(["--output_dir", "r", "--config_path", "c.yaml"]).config.seed == 6
@@ -161,30 +161,30 @@ def test_the_retriever_must_suit_the_model(tmp_path: Path, model: str, default: 
 @pytest.mark.parametrize(
     ("model", "retriever"), [("sparcode", "index"), ("two_tower", "hnsw"), ("two_tower", "exact")]
 )
-def test_eval_reranks_by_flag_or_key(tmp_path: Path, model: str, retriever: str) -> None:
+def test_eval_rescores_by_flag_or_key(tmp_path: Path, model: str, retriever: str) -> None:
     write(tmp_path / "config.yaml", f"model: {{name: {model}}}\n")
     flags = ["--run_dir", str(tmp_path), "--retriever", retriever]
-    assert parse_eval(flags).config.eval.rerank == 0
-    assert parse_eval([*flags, "--rerank", "70"]).config.eval.rerank == 70
-    assert parse_eval([*flags, "--set", "eval.rerank=70"]).config.eval.rerank == 70
-    with pytest.raises(ConfigError, match=r"eval\.rerank \(49\).*largest of eval\.ks \(50\)"):
-        parse_eval([*flags, "--rerank", "49"])
+    assert parse_eval(flags).config.eval.rescore == 0
+    assert parse_eval([*flags, "--rescore", "70"]).config.eval.rescore == 70
+    assert parse_eval([*flags, "--set", "eval.rescore=70"]).config.eval.rescore == 70
+    with pytest.raises(ConfigError, match=r"eval\.rescore \(49\).*largest of eval\.ks \(50\)"):
+        parse_eval([*flags, "--rescore", "49"])
 
 
 @pytest.mark.parametrize(
     ("model", "retriever"),
     [("sparcode", "exact"), ("sparcode", "popularity"), ("mol", "exact"), ("two_tower", "popularity")],
 )
-def test_what_is_no_search_cannot_be_reranked(tmp_path: Path, model: str, retriever: str) -> None:
+def test_what_is_no_search_cannot_be_rescored(tmp_path: Path, model: str, retriever: str) -> None:
     write(tmp_path / "config.yaml", f"model: {{name: {model}}}\n")
-    with pytest.raises(UsageError, match=f"{retriever} finds for a {model} model cannot be re-ranked"):
-        parse_eval(["--run_dir", str(tmp_path), "--retriever", retriever, "--rerank", "70"])
+    with pytest.raises(UsageError, match=f"{retriever} finds for a {model} model cannot be rescored"):
+        parse_eval(["--run_dir", str(tmp_path), "--retriever", retriever, "--rescore", "70"])
 
 
-def test_infer_takes_a_number_to_rerank() -> None:
+def test_infer_takes_a_number_to_rescore() -> None:
     flags = ["--bundle", "b", "--input", "q", "--output", "r"]
-    assert parse_infer(flags).rerank is None
-    assert parse_infer([*flags, "--rerank", "200"]).rerank == 200
+    assert parse_infer(flags).rescore is None
+    assert parse_infer([*flags, "--rescore", "200"]).rescore == 200
 
 
 def test_infer_takes_a_predicate() -> None:
@@ -253,5 +253,7 @@ def test_help_keys_of_a_section_lists_no_other(capsys: pytest.CaptureFixture[str
 
 
 def test_parsing_never_loads_the_framework() -> None:
-    code = "import sys, sparcode.config.arguments; sys.exit(bool({'mindspore', 'numpy'} & set(sys.modules)))"
+    code = (
+        "import sys, sparcode.config.command_lines; sys.exit(bool({'mindspore', 'numpy'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -14,7 +14,7 @@ from sparcode.index.packed.bits import count_words, pack_ids
 from sparcode.index.packed.coding import CODE_TYPES, Encoding, encode_scores, make_steps
 from sparcode.index.packed.gather import gather_lists
 from sparcode.index.postings import Postings
-from sparcode.index.search.lists import QueryLists
+from sparcode.index.search.list_source import QueryLists
 
 _ENCODE_POSTINGS = 1 << 22
 _BLOCK_POSTINGS = 1 << 16
@@ -74,7 +74,7 @@ class PackedLists:
         return tuple(read_only(array) for array in arrays)
 
     def blocks(self, term_ids: NDArray[np.int64]) -> Iterator[QueryLists]:
-        """See :class:`sparcode.index.search.lists.ListSource`."""
+        """See :class:`sparcode.index.search.list_source.ListSource`."""
         ends = np.cumsum(np.where(term_ids < 0, 0, self.lengths[term_ids]).sum(1, dtype=np.int64))
         row, done = 0, 0
         while row < len(term_ids):

@@ -10,7 +10,7 @@ from mindspore import Tensor, nn
 
 from helpers import interactions, tiny_dataset
 from sparcode.data.dataset import Dataset
-from sparcode.evaluation.queries import query_set
+from sparcode.evaluation.query_set import query_set
 from sparcode.training.encoding import encode_queries
 
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sparcode.config.command_parser import DEFAULT_CONFIG_NAME, DEVICE_TARGETS, EntryParser, build_parser
 from sparcode.config.loader import Override, load_config
-from sparcode.config.parser import DEFAULT_CONFIG_NAME, DEVICE_TARGETS, EntryParser, build_parser
 from sparcode.config.retrievers import ALL_RETRIEVERS, suitable_retriever
 from sparcode.config.run import load_run_config
 from sparcode.config.schema import Config
@@ -87,7 +87,7 @@ class InferArguments:
         input_path: queries, one JSON object a line.
         topk: items per query, at least 1.
         where: predicate that all recommended items must fulfil, as text; None = none.
-        rerank: best items of the search that the scorer scores anew; None = none.
+        rescore: best items of the search that the scorer rescores; None = none.
         output_path: recommendations, one JSON object a line.
         device_target: device that encodes the queries.
     """
@@ -96,7 +96,7 @@ class InferArguments:
     input_path: Path
     topk: int
     where: str | None
-    rerank: int | None
+    rescore: int | None
     output_path: Path
     device_target: str
 
@@ -172,16 +172,16 @@ def parse_eval(argv: Sequence[str]) -> EvalArguments:
         help="what ranks the items (default: index for sparcode, exact for the other models)",
     )
     parser.add_argument(
-        "--rerank",
+        "--rescore",
         metavar="R",
         type=_positive,
-        help="score the best R items of the search anew by the network itself; same as --set eval.rerank=R",
+        help="rescore the best R items of the search by the network; same as --set eval.rescore=R",
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write the results to FILE")
     flags = parser.parse_args(argv)
     overrides = []
-    if flags.rerank is not None:
-        overrides.append(Override("eval.rerank", flags.rerank, f"--rerank {flags.rerank}"))
+    if flags.rescore is not None:
+        overrides.append(Override("eval.rescore", flags.rescore, f"--rescore {flags.rescore}"))
     config = _run_config_of(flags, overrides)
     retriever = suitable_retriever(config, flags.retriever, flags.run_dir)
     return EvalArguments(config, flags.run_dir, flags.split, retriever, flags.json)
@@ -232,7 +232,10 @@ def parse_infer(argv: Sequence[str]) -> InferArguments:
         '\'genres in ("Action", "Comedy") and year >= 1990\' (docs/filters.md)',
     )
     parser.add_argument(
-        "--rerank", metavar="R", type=_positive, help="let the network score the search's best R items anew"
+        "--rescore",
+        metavar="R",
+        type=_positive,
+        help="let the network rescore the best R items of the search",
     )
     parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="recommendations to write")
     parser.add_argument(
@@ -244,7 +247,7 @@ def parse_infer(argv: Sequence[str]) -> InferArguments:
         flags.input,
         flags.topk,
         flags.where,
-        flags.rerank,
+        flags.rescore,
         flags.output,
         flags.device_target,
     )
@@ -256,7 +259,7 @@ def parse_update(argv: Sequence[str]) -> UpdateArguments:
     Raises:
         UsageError: wrong flags, or nothing to change.
     """
-    parser = EntryParser("update.py", "Adds, removes or scores anew items of a deployment bundle.")
+    parser = EntryParser("update.py", "Adds, removes or rescores items of a deployment bundle.")
     parser.add_argument(
         "--bundle", metavar="BUNDLE", type=Path, required=True, help="bundle directory to read"
     )
@@ -272,7 +275,7 @@ def parse_update(argv: Sequence[str]) -> UpdateArguments:
         "--rescore",
         metavar="FILE",
         type=Path,
-        help="items to score anew, an id a line, or as in --add with other features",
+        help="items to rescore, an id a line, or as in --add with other features",
     )
     parser.add_argument(
         "--output",

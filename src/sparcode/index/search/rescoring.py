@@ -11,7 +11,7 @@ from sparcode.index.search.results import best_candidates
 from sparcode.types import NO_ITEM, SearchResult
 
 
-def rerank(
+def rescore(
     found: SearchResult,
     score: Callable[[int, NDArray[np.int64]], NDArray[np.float32]],
     k: int,

@@ -9,7 +9,7 @@ from sparcode.config.schema import Config
 from sparcode.crosses import CrossTable
 from sparcode.data.batching import BatchOptions
 from sparcode.data.dataset import Dataset
-from sparcode.evaluation.queries import QuerySet, query_set
+from sparcode.evaluation.query_set import QuerySet, query_set
 
 VALIDATION_STREAM = 11
 """Seed of the sample of validation users, the same for every run so that runs compare."""

@@ -1,6 +1,6 @@
 """A live index on disk: an index directory for each segment, and a checked directory that names them.
 
-Segments are written once, under names of their own; then the directory's manifest is replaced at one stroke,
+Segments are written once, under names of their own; then the directory's manifest is replaced atomically,
 and only then is deleted what it does not name. A crash at any moment leaves the old state or the new one.
 Layout: docs/updates.md.
 """

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sparcode.errors import DataError, UsageError
 from sparcode.index.filters import And, FilterCompiler, Predicate, parse_predicate
 from sparcode.serving.bundle import Bundle
-from sparcode.serving.features import FeatureValue, external_id, make_feature_reader
+from sparcode.serving.user_features import FeatureValue, external_id, make_feature_reader
 
 QUERY_KEYS = ("query_id", "history", "features", "exclude", "allow", "where")
 
