@@ -67,8 +67,14 @@ class CrossTable:
         return gains
 
     def added_to(self, own: Scores) -> Scores:
-        """The scores of a model with these crosses: ``own``, which reads the last L items of a history, and
-        what histories (B, L') add."""
+        """The scores of a model with these crosses.
+
+        Args:
+            own: scores (B, I + 1) of the model, which reads the last L items of a history.
+
+        Returns:
+            the same for histories (B, L') with what their crosses add.
+        """
 
         def both(history: NDArray[np.int32], user_rows: Sequence[NDArray]) -> NDArray[np.float32]:
             scores = own(history[:, -self.encoder_length :], user_rows)

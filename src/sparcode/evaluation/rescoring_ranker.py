@@ -41,6 +41,7 @@ class TokenCandidates:
         self._cell, self._depth = CandidateScores(network), depth
 
     def scores(self, encoded: tuple[NDArray, ...], row: int, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores (n,) of items (n,), at most ``depth``, for the unquantized tokens of a query."""
         parts = np.zeros((self._depth, self._parts.shape[1]), np.float32)
         np.take(self._parts, ids - 1, axis=0, out=parts[: len(ids)])
         tokens = np.ascontiguousarray(encoded[2][row : row + 1])
@@ -59,6 +60,7 @@ class VectorCandidates:
         self._vectors = vectors
 
     def scores(self, encoded: tuple[NDArray, ...], row: int, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Dot products (n,) of the vectors of items (n,) and of a query."""
         scores: NDArray[np.float32] = self._vectors[ids] @ encoded[0][row]
         return scores
 
@@ -77,10 +79,12 @@ class RescoringRanker:
         self.first, self._scorer, self._depth = first, scorer, depth
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
+        """Top-k items of every query, of the candidates of the first search: (B, k)."""
         encoded = self.first.encode(queries)
         return self._rescore(encoded, self.first.search(encoded, queries, self._depth, exclude_seen), k)
 
     def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
+        """Milliseconds (n,) of single queries, of ``encode``, ``search`` and ``rescore``."""
         return time_stages(
             {
                 "encode": lambda one, _: self.first.encode(one),

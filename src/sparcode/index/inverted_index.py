@@ -246,7 +246,7 @@ class InvertedIndex:
 
     @property
     def attributes(self) -> ItemAttributes | None:
-        """What ``where`` speaks of."""
+        """What ``where`` is evaluated on."""
         return None if self._filters is None else self._filters.attributes
 
     @property

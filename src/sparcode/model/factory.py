@@ -37,7 +37,7 @@ class DataShape:
 
 
 def build_network(config: ModelOptions, shape: DataShape) -> MatchingNetwork:
-    """Return the untrained network that ``config.name`` asks for."""
+    """Return the untrained network of ``config.name``."""
     width = config.embedding_size
     history = build(config.encoder, width, shape.history_length)
     join = _join(config.encoder, width, len(shape.user_features)) if shape.user_features else None

@@ -33,6 +33,7 @@ class FeatureEmbedding(nn.Cell):
             self.table = embedding_table(spec.size, width, f"{spec.name}_table", std)
 
     def construct(self, rows: Tensor) -> Tensor:
+        """Rows (B,), (B, width) or (B, size), by kind -> (B, d)."""
         if self.kind == "dense":
             return self.project(rows)
         mask = (rows > 0).astype(ms.float32)
@@ -50,6 +51,7 @@ class FeatureStore(nn.Cell):
         self.tables = tuple(Tensor(np.ascontiguousarray(arrays[spec.name])) for spec in specs)
 
     def construct(self, ids: Tensor) -> tuple[Tensor, ...]:
+        """Item ids (B,) int32 -> one tensor of rows (B, ...) per feature."""
         rows: tuple[Tensor, ...] = ()
         for table in self.tables:
             rows = (*rows, ops.gather(table, ids, 0))

@@ -35,7 +35,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def fit_crosses(config: Config, dataset: Dataset) -> CrossTable:
-    """The table that the crosses section asks for, with weight 1 where it does not name one."""
+    """The table of the crosses section, with weight 1 where it does not name one."""
     section, train, num_items = config.crosses, dataset.train, dataset.num_items
     if section.kind == "following" and not dataset.ordered:
         raise ConfigError(

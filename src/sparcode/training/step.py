@@ -91,6 +91,14 @@ class TrainStep(nn.Cell):
         noise: Tensor,
         *user_rows: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One step of the optimizer, and of the codebooks where tokens are quantized.
+
+        ``restart_rows`` (S * M * N,) int32 is that of ``ProductQuantizer.statistics``; the other inputs are
+        those of ``TrainingLoss.construct``.
+
+        Returns:
+            total, softmax and commitment loss, means over all workers; codes (Q, K_u, M) of this worker.
+        """
         (total, softmax, commitment, tokens, codes), gradients = self.gradients(
             history,
             query_index,
@@ -135,6 +143,7 @@ class CodesOfBatch(nn.Cell):
         self.every_position, self.use_noise = loss.every_position, loss.use_noise
 
     def construct(self, history: Tensor, query_index: Tensor, noise: Tensor, *user_rows: Tensor) -> Tensor:
+        """(S, L) int32, (Q,) int32, dropout noise, user feature rows (S, ...) -> term ids (Q, K_u) int32."""
         queries = self.network.training_queries(
             history,
             user_rows,

@@ -60,7 +60,7 @@ class FilterCompiler:
     ``num_items / 8`` bytes.
 
     Args:
-        attributes: what predicates speak of.
+        attributes: what predicates are evaluated on.
         cache_bytes: bound of all that is remembered; the least recently used is forgotten first.
     """
 

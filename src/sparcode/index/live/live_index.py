@@ -147,7 +147,7 @@ class LiveIndex:
             self._snapshot = replace(old, segments=(whole,))
 
     def set_attributes(self, attributes: ItemAttributes) -> None:
-        """What ``where`` of a search speaks of from now on; kept apart from the index on disk.
+        """Set what ``where`` of a search is evaluated on; kept apart from the index on disk.
 
         Raises:
             UsageError: they are of more items than the catalogue.
@@ -238,7 +238,7 @@ def _bury(segments: tuple[Segment, ...], ids: NDArray[np.int64]) -> tuple[Segmen
 
 
 def _merged(segments: Sequence[Segment], num_items: int, like: InvertedIndex) -> Segment:
-    """One segment with what is in force of several, and the floors and metadata of an index."""
+    """One segment with the live postings of several, and the floors and metadata of an index."""
     parts = [(segment.index.postings, segment.owned) for segment in segments]
     owned = bits.no_items(num_items)
     for segment in segments:

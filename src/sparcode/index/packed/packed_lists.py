@@ -45,10 +45,12 @@ class PackedLists:
 
     @property
     def num_terms(self) -> int:
+        """Posting lists, empty ones included."""
         return len(self.lengths)
 
     @property
     def num_postings(self) -> int:
+        """Postings of all lists."""
         return int(self.code_starts[-1])
 
     @property
