@@ -42,7 +42,7 @@ class Snapshot:
     Attributes:
         segments: the base, and what was added since, if anything was; over the same terms.
         num_items: the largest item id that a filter may name.
-        filters: what ``where`` is evaluated on, None without attributes; items beyond its own match no predicate.
+        filters: what ``where`` is evaluated on, None without attributes; items beyond its own match nothing.
     """
 
     segments: tuple[Segment, ...]

@@ -103,9 +103,9 @@ class SparCode(AllToAll):
     def shared_cross(self, parts: Tensor, item_parts: Tensor, rows: Tensor, counts: Tensor) -> Tensor:
         """As ``cross``, with the scorer evaluated once for each of the U distinct codes of the batch.
 
-        Tokens of one code are equal, and so are their parts; their mean is used for all of them. So the scorer
-        sends the gradient of a code to its tokens in equal shares: each gets the mean of what the queries
-        with that code ask for, and all together get the sum, as without sharing.
+        Tokens of one code are equal, and so are their parts; their mean is used for all of them. So the
+        scorer sends the gradient of a code to its tokens in equal shares: each gets the mean of what the
+        queries with that code ask for, and all together get the sum, as without sharing.
 
         Args:
             parts: token parts (Q, K_u, P_t) of quantized tokens.
