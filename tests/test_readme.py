@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sparcode.config import arguments
+from sparcode.config import command_lines
 from sparcode.config.keys import iter_keys
 from sparcode.config.loader import dump_config, load_config
 from sparcode.config.schema import Config
@@ -192,7 +192,7 @@ class Reader:
             "export.py": self._export,
             "infer.py": self._infer,
             "update.py": self._update,
-            "preprocess.py": lambda argv: assert_parsed(arguments.parse_preprocess(argv)),
+            "preprocess.py": lambda argv: assert_parsed(command_lines.parse_preprocess(argv)),
             "scripts/run_standalone_train.sh": self._standalone_train,
             "scripts/run_distribute_train.sh": self._distribute_train,
             "scripts/run_eval.sh": lambda argv: self._eval(["--run_dir", *entry_flags(argv)]),
@@ -207,7 +207,7 @@ class Reader:
         known[words[1]](words[2:])
 
     def _train(self, argv: list[str]) -> None:
-        parsed = arguments.parse_train(argv)
+        parsed = command_lines.parse_train(argv)
         name = str(parsed.output_dir)
         assert parsed.resume == (name in self.runs), f"{name}: a second run needs --resume, a first one none"
         assert self.runs.setdefault(name, parsed.config) == parsed.config
@@ -224,19 +224,19 @@ class Reader:
         self._standalone_train(entry_flags(argv[1:]))
 
     def _eval(self, argv: list[str]) -> None:
-        assert_parsed(arguments.parse_eval(self._with_stand_in(argv)))
+        assert_parsed(command_lines.parse_eval(self._with_stand_in(argv)))
 
     def _export(self, argv: list[str]) -> None:
-        parsed = arguments.parse_export(self._with_stand_in(argv))
+        parsed = command_lines.parse_export(self._with_stand_in(argv))
         assert parsed.config.model.name != "all_to_all"
         self.bundles.add(str(parsed.output))
 
     def _infer(self, argv: list[str]) -> None:
-        parsed = arguments.parse_infer(argv)
+        parsed = command_lines.parse_infer(argv)
         assert str(parsed.bundle) in self.bundles, f"{parsed.bundle} was not exported before"
 
     def _update(self, argv: list[str]) -> None:
-        parsed = arguments.parse_update(argv)
+        parsed = command_lines.parse_update(argv)
         assert str(parsed.bundle) in self.bundles, f"{parsed.bundle} was not exported before"
         self.bundles.add(str(parsed.output))
 

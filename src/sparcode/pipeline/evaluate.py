@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sparcode.config.arguments import EvalArguments
+from sparcode.config.command_lines import EvalArguments
 from sparcode.data.leaks import find_leaks
 from sparcode.errors import ConfigError
 from sparcode.evaluation import report as reports
-from sparcode.evaluation.queries import QuerySet
+from sparcode.evaluation.query_set import QuerySet
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, Ranker
-from sparcode.evaluation.reranking import RerankingRanker
+from sparcode.evaluation.rescoring_ranker import RescoringRanker
 from sparcode.files import check_writable, write_json
 from sparcode.pipeline.crosses import cross_summary
 from sparcode.pipeline.index import PARTS, index_summary
-from sparcode.pipeline.queries import queries_of, query_length
+from sparcode.pipeline.model_inputs import queries_of, query_length
 from sparcode.pipeline.runs import Run, make_ranker, open_run
 
 _LOG = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
         "latency_ms": {},
     }
     if run.world.first:
-        first = ranker.first if isinstance(ranker, RerankingRanker) else ranker
+        first = ranker.first if isinstance(ranker, RescoringRanker) else ranker
         if built is not None and isinstance(first, IndexRanker):
             report["index"] = index_summary(built)
             if config.eval.fidelity_queries:
@@ -69,7 +69,7 @@ def _description(arguments: EvalArguments, run: Run, num_queries: int) -> dict[s
         "model": baseline or config.model.name,
         "encoder": "none" if baseline else config.model.encoder.name,
         "retriever": arguments.retriever,
-        "rerank": config.eval.rerank,
+        "rescore": config.eval.rescore,
         "split": arguments.split,
         "seed": config.seed,
         "num_queries": num_queries,
@@ -83,7 +83,7 @@ def _description(arguments: EvalArguments, run: Run, num_queries: int) -> dict[s
 def _fidelity(run: Run, ranker: Ranker, queries: QuerySet) -> dict[str, float]:
     """The index against exhaustive scoring by the same network: without quantization where it rescores."""
     section = run.config.eval
-    exact = ExhaustiveRanker(run.network, run.dataset.num_items, not section.rerank, run.crosses)
+    exact = ExhaustiveRanker(run.network, run.dataset.num_items, not section.rescore, run.crosses)
     sample = queries.take(section.fidelity_queries)
     signed = run.network.score.signed
     return reports.fidelity(ranker, exact, sample, max(section.ks), section.exclude_seen, signed)

@@ -20,7 +20,7 @@ from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.pipeline import runs
 from sparcode.pipeline import train as train_pipeline
-from sparcode.pipeline.queries import user_arrays
+from sparcode.pipeline.model_inputs import user_arrays
 from sparcode.training.encoding import encode_queries, sample_tokens
 from sparcode.training.step import CodeSharing, StepInputs, TrainStep, make_optimizer, set_learning_rate
 from sparcode.training.world import World
@@ -244,7 +244,7 @@ def test_the_configured_share_of_queries_is_quantized() -> None:
     some, part = chosen(0.3)
     assert set(np.unique(some)) == {0.0, 1.0}
     assert some.mean() == pytest.approx(0.3, abs=0.02)
-    assert (some.mean(0) < 0.5).all()  # drawn anew every step
+    assert (some.mean(0) < 0.5).all()  # resampled every step
     for place in set(range(len(whole))) - {7}:  # all else is as it was
         np.testing.assert_array_equal(whole[place], part[place])
 
