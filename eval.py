@@ -9,7 +9,7 @@ from sparcode.entry import run_entry
 
 def main(argv: list[str]) -> None:
     """Parses ``argv``, evaluates and prints the table."""
-    from sparcode.config.arguments import parse_eval
+    from sparcode.config.command_lines import parse_eval
 
     arguments = parse_eval(argv)
 

@@ -9,7 +9,7 @@ from sparcode.entry import run_entry
 
 def main(argv: list[str]) -> None:
     """Parses ``argv``, writes the bundle and prints what is in it."""
-    from sparcode.config.arguments import parse_export
+    from sparcode.config.command_lines import parse_export
 
     arguments = parse_export(argv)
 

@@ -9,7 +9,7 @@ from sparcode.entry import run_entry
 
 def main(argv: list[str]) -> None:
     """Parses ``argv``, answers every query of the input and prints how many there were."""
-    from sparcode.config.arguments import parse_infer
+    from sparcode.config.command_lines import parse_infer
 
     arguments = parse_infer(argv)
 
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     from sparcode.serving.offline import OfflineOptions, recommend_file
 
     retriever = Retriever.load(arguments.bundle)
-    options = OfflineOptions(k=arguments.topk, where=arguments.where, rerank=arguments.rerank)
+    options = OfflineOptions(k=arguments.topk, where=arguments.where, rescore=arguments.rescore)
     report = recommend_file(retriever, arguments.input_path, arguments.output_path, options)
     print(f"{report.num_queries} queries answered in {report.seconds:.1f} s: {arguments.output_path}")
     if report.num_fallbacks:

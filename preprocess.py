@@ -10,7 +10,7 @@ from sparcode.entry import run_entry
 
 def main(argv: list[str]) -> None:
     """Parses ``argv``, writes the data set directory and prints what is in it."""
-    from sparcode.config.arguments import parse_preprocess
+    from sparcode.config.command_lines import parse_preprocess
 
     arguments = parse_preprocess(argv)
 

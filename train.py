@@ -9,7 +9,7 @@ from sparcode.entry import run_entry
 
 def main(argv: list[str]) -> None:
     """Parses ``argv`` and trains."""
-    from sparcode.config.arguments import parse_train
+    from sparcode.config.command_lines import parse_train
 
     arguments = parse_train(argv)
 

@@ -1,4 +1,4 @@
-"""Adds, removes or scores anew items of a deployment bundle: ``python update.py --help``."""
+"""Adds, removes or rescores items of a deployment bundle: ``python update.py --help``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sparcode.entry import run_entry
 
 def main(argv: list[str]) -> None:
     """Parses ``argv``, applies the changes and writes the bundle."""
-    from sparcode.config.arguments import parse_update
+    from sparcode.config.command_lines import parse_update
 
     arguments = parse_update(argv)
 
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     updater.apply(changes)
     save_bundle(updater.bundle, arguments.output)
     print(
-        f"{len(changes.add)} items added, {len(changes.remove)} removed, {len(changes.rescore)} scored anew: "
+        f"{len(changes.add)} items added, {len(changes.remove)} removed, {len(changes.rescore)} rescored: "
         f"{arguments.output} holds {updater.num_live:,} items"
     )
 

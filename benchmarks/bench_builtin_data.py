@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reporting import add_output_options, machine, print_table, write_report
 
-from sparcode.config.arguments import EvalArguments, TrainArguments
+from sparcode.config.command_lines import EvalArguments, TrainArguments
 from sparcode.config.loader import load_config
 from sparcode.config.schema import Config
 from sparcode.pipeline.evaluate import evaluate_run

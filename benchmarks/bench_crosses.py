@@ -28,10 +28,10 @@ from sparcode.config.schema import Config
 from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset
 from sparcode.evaluation.metrics import ranking_metrics
-from sparcode.evaluation.queries import QuerySet
+from sparcode.evaluation.query_set import QuerySet
 from sparcode.evaluation.rankers import CrossRanker
 from sparcode.pipeline.crosses import fit_crosses
-from sparcode.pipeline.queries import queries_of
+from sparcode.pipeline.model_inputs import queries_of
 from sparcode.pipeline.runs import load_data
 
 METRICS = ("recall@10", "recall@20", "recall@50", "ndcg@10", "ndcg@20", "ndcg@50")

@@ -30,7 +30,7 @@ from reporting import machine, print_table, seconds_of, write_report
 
 from sparcode.index import InvertedIndex
 from sparcode.index.packed.coding import ENCODINGS
-from sparcode.index.packed.lists import PackedLists, pack_postings
+from sparcode.index.packed.packed_lists import PackedLists, pack_postings
 
 K = 100
 QUERIES = 256

@@ -12,14 +12,14 @@ from search_engines import Workload
 
 from sparcode.config.loader import load_config
 from sparcode.errors import UsageError
-from sparcode.evaluation.queries import QuerySet
+from sparcode.evaluation.query_set import QuerySet
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
 from sparcode.model.item_vectors import item_vectors
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matchers.two_tower import TwoTower
 from sparcode.pipeline import runs
-from sparcode.pipeline.queries import queries_of, query_length
+from sparcode.pipeline.model_inputs import queries_of, query_length
 from sparcode.pipeline.runs import Run
 from sparcode.training.encoding import encode_queries
 

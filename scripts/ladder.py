@@ -22,7 +22,7 @@ class Row:
         model: whose run is evaluated.
         retriever: of eval.py.
         settings: of eval.py, over those of the run.
-        rerank: best items scored anew by the network, 0 = none.
+        rescore: best items that the network rescores, 0 = none.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Row:
     model: str
     retriever: str
     settings: tuple[str, ...] = ()
-    rerank: int = 0
+    rescore: int = 0
 
 
 PLAIN = ("crosses.kind=none",)
@@ -59,10 +59,10 @@ ROWS = (
     Row("sparcode-index-uint8-probes-1", "index, 8 bit, 1 probe", "sparcode", "index", _index("uint8", 1)),
     Row("sparcode-index-uint8-probes-2", "index, 8 bit, 2 probes", "sparcode", "index", _index("uint8", 2)),
     Row("sparcode-index-uint8-probes-4", "index, 8 bit, 4 probes", "sparcode", "index", _index("uint8", 4)),
-    Row("sparcode-index-rerank-200", "... best 200 re-ranked", "sparcode", "index", _index("uint8", 4), 200),
-    Row("sparcode-index-rerank-500", "... best 500 re-ranked", "sparcode", "index", _index("uint8", 4), 500),
+    Row("sparcode-index-rescore-200", "... best 200 rescored", "sparcode", "index", _index("uint8", 4), 200),
+    Row("sparcode-index-rescore-500", "... best 500 rescored", "sparcode", "index", _index("uint8", 4), 500),
     Row("sparcode-index-crosses", "**index with crosses, as configured**", "sparcode", "index"),
-    Row("sparcode-index-crosses-rerank-200", "... best 200 re-ranked", "sparcode", "index", (), 200),
+    Row("sparcode-index-crosses-rescore-200", "... best 200 rescored", "sparcode", "index", (), 200),
 )
 
 

@@ -11,7 +11,7 @@ usage: bash scripts/quickstart.sh [--small]
 Sets up .venv, generates the built-in data set, trains a two-tower and SparCode with the same encoder, item
 tower, crosses and budget, evaluates both with and without crosses beside popularity, exports a bundle of
 SparCode and prints recommendations from it. Everything lands in runs/quickstart (--small: fewer users and
-items, in runs/quickstart-small), which is made anew each time.
+items, in runs/quickstart-small), which is rebuilt each time.
 TEXT
 }
 

@@ -36,8 +36,8 @@ def reproduce_row(arguments: argparse.Namespace, row: ladder.Row, seed: int) -> 
     curve = arguments.results / f"{table}-{row.model}-training-seed{seed}.jsonl"
     shutil.copyfile(run_dir / "metrics.jsonl", curve)
     flags = commands.set_flags([*row.settings, *(QUICK_EVAL if arguments.quick else ())])
-    if row.rerank:
-        flags += ["--rerank", str(row.rerank)]
+    if row.rescore:
+        flags += ["--rescore", str(row.rescore)]
     report = arguments.results / ladder.report_name(table, row.name, seed)
     commands.evaluate(run_dir, row.retriever, report, *flags)
 

@@ -426,7 +426,7 @@ def import_with_block(module: str, *blocked: str) -> subprocess.CompletedProcess
     [
         ("sparcode.index", ("mindspore", "pandas", "pydantic", "ruamel", "scipy", "tqdm")),
         ("sparcode.evaluation.metrics", ("mindspore",)),
-        ("sparcode.config.arguments", ("mindspore", "numpy", "pandas")),
+        ("sparcode.config.command_lines", ("mindspore", "numpy", "pandas")),
         ("sparcode.data.dataset", ("mindspore",)),
         ("sparcode.crosses", ("mindspore",)),
         ("sparcode.serving", ("mindspore",)),
@@ -440,6 +440,6 @@ def test_rooms_import_without_what_they_do_not_need(module: str, blocked: tuple[
 
 
 def test_the_import_block_works() -> None:
-    done = import_with_block("sparcode.config.arguments", "pydantic")
+    done = import_with_block("sparcode.config.command_lines", "pydantic")
     assert done.returncode != 0
     assert "pydantic is blocked" in done.stderr

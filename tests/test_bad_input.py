@@ -43,7 +43,6 @@ model:
   token_size: 4
   encoder: {hidden_size: 8}
   quantizer: {num_codebooks: 2, codebook_size: 4}
-  scorer: {hidden_size: 4}
 train:
   epochs: 1
   batch_size: 32

@@ -17,17 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import yaml
 
-from sparcode.config import arguments
+from sparcode.config import command_lines
 from sparcode.config.keys import iter_keys
-from sparcode.config.loader import config_differences, dump_config, flatten, load_config
+from sparcode.config.loader import dump_config, load_config
 from sparcode.config.schema import Config
 from sparcode.errors import SparcodeError
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CHINESE = ROOT / "README_CN.md"
+DOCUMENTS = [README, CHINESE, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 MAX_LINE = 110
 
@@ -36,18 +36,6 @@ QUICKSTART_RUNS = {
     "runs/quickstart/two_tower": "configs/synthetic/two_tower.yaml",
 }
 QUICKSTART_BUNDLES = {"runs/quickstart/bundle"}
-
-COMPARED = (
-    "data.",
-    "eval.ks",
-    "model.embedding_size",
-    "model.encoder.",
-    "train.epochs",
-    "train.batch_size",
-    "train.targets_per_sequence",
-    "train.loss.",
-)
-"""What two rows of a comparison must share: data, encoder, loss, negatives and budget."""
 
 
 def name_of(path: Path) -> str:
@@ -103,8 +91,10 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_files_named_in_the_text_exist(document: Path) -> None:
     rooted = re.compile(r"(?:src|scripts|tests|configs|docs|benchmarks)/[\w./-]+")
-    named = [code for code in inline_code(document.read_text(encoding="utf-8")) if rooted.fullmatch(code)]
-    assert [name for name in named if not (ROOT / name).exists()] == []
+    text = document.read_text(encoding="utf-8")
+    shown = set(re.findall(r"`(\S+)`:\n\n```python", text))  # files that the page itself spells out
+    named = {code for code in inline_code(text) if rooted.fullmatch(code)} - shown
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
 def test_the_tree_of_scripts_lists_files_that_exist() -> None:
@@ -158,28 +148,6 @@ def test_configuration_keys_in_the_text_are_known(document: Path) -> None:
     assert [key for key in named if key not in known_keys() and not key.endswith(files)] == []
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=name_of)
-def test_a_configuration_differs_from_the_defaults_by_what_it_states(path: Path) -> None:
-    stated = set(flatten(yaml.safe_load(path.read_text(encoding="utf-8"))))
-    assert set(config_differences(Config(), load_config(path))) <= stated
-    assert stated <= set(known_keys())
-
-
-RIVALS = [
-    (path, path.with_name(path.name.replace("sparcode", rival)))
-    for path in CONFIGS
-    if path.name.startswith("sparcode")
-    for rival in ("two_tower", "max_sim", "mol", "all_to_all")
-]
-
-
-@pytest.mark.parametrize(("path", "rival"), [pair for pair in RIVALS if pair[1] in CONFIGS], ids=name_of)
-def test_a_rival_to_compare_with_shares_data_encoder_loss_and_budget(path: Path, rival: Path) -> None:
-    differing = config_differences(load_config(path), load_config(rival))
-    assert "model.name" in differing
-    assert [key for key in differing if key.startswith(COMPARED)] == []
-
-
 # ---- commands
 
 LAUNCH_FLAGS = ("--workers", "--nodes", "--node_rank", "--master_addr", "--master_port", "--log_dir")
@@ -218,7 +186,7 @@ class Reader:
             "export.py": self._export,
             "infer.py": self._infer,
             "update.py": self._update,
-            "preprocess.py": lambda argv: assert_parsed(arguments.parse_preprocess(argv)),
+            "preprocess.py": lambda argv: assert_parsed(command_lines.parse_preprocess(argv)),
             "scripts/run_standalone_train.sh": self._standalone_train,
             "scripts/run_distribute_train.sh": self._distribute_train,
             "scripts/run_eval.sh": lambda argv: self._eval(["--run_dir", *entry_flags(argv)]),
@@ -233,7 +201,7 @@ class Reader:
         known[words[1]](words[2:])
 
     def _train(self, argv: list[str]) -> None:
-        parsed = arguments.parse_train(argv)
+        parsed = command_lines.parse_train(argv)
         name = str(parsed.output_dir)
         assert parsed.resume == (name in self.runs), f"{name}: a second run needs --resume, a first one none"
         assert self.runs.setdefault(name, parsed.config) == parsed.config
@@ -250,19 +218,19 @@ class Reader:
         self._standalone_train(entry_flags(argv[1:]))
 
     def _eval(self, argv: list[str]) -> None:
-        assert_parsed(arguments.parse_eval(self._with_stand_in(argv)))
+        assert_parsed(command_lines.parse_eval(self._with_stand_in(argv)))
 
     def _export(self, argv: list[str]) -> None:
-        parsed = arguments.parse_export(self._with_stand_in(argv))
+        parsed = command_lines.parse_export(self._with_stand_in(argv))
         assert parsed.config.model.name != "all_to_all"
         self.bundles.add(str(parsed.output))
 
     def _infer(self, argv: list[str]) -> None:
-        parsed = arguments.parse_infer(argv)
+        parsed = command_lines.parse_infer(argv)
         assert str(parsed.bundle) in self.bundles, f"{parsed.bundle} was not exported before"
 
     def _update(self, argv: list[str]) -> None:
-        parsed = arguments.parse_update(argv)
+        parsed = command_lines.parse_update(argv)
         assert str(parsed.bundle) in self.bundles, f"{parsed.bundle} was not exported before"
         self.bundles.add(str(parsed.output))
 
@@ -353,6 +321,16 @@ def test_a_command_that_would_be_refused_is_found(reader: Reader, command: str) 
 
 
 # ---- examples
+
+
+def test_the_chinese_readme_has_the_commands_examples_and_figures_of_the_english_one() -> None:
+    english, chinese = (page.read_text(encoding="utf-8") for page in (README, CHINESE))
+    for language in ("bash", "json", "python", "text", "bibtex"):
+        assert code_blocks(chinese, language) == code_blocks(english, language), language
+    figures = [re.findall(r"\.\d{4}", page) for page in (english, chinese)]
+    assert figures[0] == figures[1]
+    headings = [re.findall(r"^## ", page, re.MULTILINE) for page in (english, chinese)]
+    assert len(headings[0]) == len(headings[1])
 
 
 def test_the_json_examples_are_json() -> None:

@@ -108,7 +108,7 @@ def replacing_directory(target: Path, is_replaceable: Callable[[Path], bool], ki
 
     Raises:
         OutputError: the place is taken by something else, or cannot be written. What was there before still
-            is, and nothing half-written is left. A directory that is there is exchanged at one stroke; where
+            is, and nothing half-written is left. A directory that is there is exchanged atomically; where
             the system has no call for that, by two renames, and a process killed between these leaves the old
             contents beside the target as ``.NAME.PID.old``.
     """

@@ -20,7 +20,7 @@ import pytest
 import sparcode.environment  # noqa: F401  isort: skip  - before MindSpore
 from worker_cases import CASES, case_config, evaluate
 
-from sparcode.config.arguments import TrainArguments
+from sparcode.config.command_lines import TrainArguments
 from sparcode.pipeline import train as train_pipeline
 from sparcode.training import loop
 from sparcode.training.checkpoint import read_checkpoint

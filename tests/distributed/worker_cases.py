@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers import ring_config  # isort: skip
-from sparcode.config.arguments import EvalArguments, TrainArguments
+from sparcode.config.command_lines import EvalArguments, TrainArguments
 from sparcode.config.schema import Config
 from sparcode.entry import run_entry
 from sparcode.pipeline import runs

@@ -11,15 +11,15 @@ import pytest
 
 from bundle_cases import LENGTH, LONGER, NUM_ITEMS, Case, exported, external, make_request, tiny_dataset
 from helpers import ring_config
-from sparcode.config.arguments import EvalArguments, TrainArguments
+from sparcode.config.command_lines import EvalArguments, TrainArguments
 from sparcode.config.schema import Config
 from sparcode.data.histories import history_batch
 from sparcode.errors import BundleError, ConfigError
 from sparcode.evaluation import crossed_search
 from sparcode.evaluation.ann import HnswSearch, IvfSearch, VectorSearch
-from sparcode.evaluation.queries import QuerySet, query_set
+from sparcode.evaluation.query_set import QuerySet, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, VectorRanker
-from sparcode.evaluation.reranking import RerankingRanker, TokenCandidates, VectorCandidates
+from sparcode.evaluation.rescoring_ranker import RescoringRanker, TokenCandidates, VectorCandidates
 from sparcode.index import InvertedIndex
 from sparcode.index.search.dense import DenseIndex
 from sparcode.model.block_scorer import ExhaustiveScorer
@@ -87,7 +87,7 @@ def test_every_model_is_ranked_with_its_crosses(model: str) -> None:
 
 @pytest.mark.parametrize("kind", [DenseIndex, HnswSearch, IvfSearch])
 def test_vector_searches_rank_by_the_sum(kind: type[VectorSearch], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With as many candidates as items the approximate searches are exact, re-ranked or not."""
+    """With as many candidates as items the approximate searches are exact, rescored or not."""
     request = exported(TOWERS).request
     assert isinstance(request.network, TwoTower)
     vectors = item_vectors(request.network)
@@ -95,8 +95,8 @@ def test_vector_searches_rank_by_the_sum(kind: type[VectorSearch], monkeypatch: 
     scores = oracle(request, queries().history)
     for row, seen in enumerate(queries().seen):
         scores[row, seen] = -np.inf
-    reranked = RerankingRanker(ranker, VectorCandidates(vectors), 8)
-    for found in (ranker.rank(queries(), 7, True), reranked.rank(queries(), 7, True)):
+    rescored = RescoringRanker(ranker, VectorCandidates(vectors), 8)
+    for found in (ranker.rank(queries(), 7, True), rescored.rank(queries(), 7, True)):
         wanted = np.sort(scores, axis=1)[:, ::-1][:, :7]
         np.testing.assert_allclose(found.scores, wanted, rtol=1e-4, atol=1e-4)
     if kind is DenseIndex:
@@ -115,7 +115,7 @@ def test_vector_searches_rank_by_the_sum(kind: type[VectorSearch], monkeypatch: 
 
 @pytest.mark.parametrize("case", [replace(RIDGE, model="two_tower"), TOWERS], ids=["ridge", "following"])
 def test_a_bundle_of_vectors_recommends_with_its_crosses(case: Case) -> None:
-    """Filters, excluded items and re-ranking included."""
+    """Filters, excluded items and rescoring included."""
     made = exported(case)
     assert made.report.manifest.codes == {"num_terms": NUM_ITEMS, "num_item_terms": NUM_ITEMS}
     scores = oracle(made.request, queries().history)
@@ -128,7 +128,7 @@ def test_a_bundle_of_vectors_recommends_with_its_crosses(case: Case) -> None:
         own = scores[row, [number_of[item] for item, _ in answer]]
         np.testing.assert_allclose([score for _, score in answer], own, rtol=1e-4, atol=1e-4)
     best = retriever.recommend(raw, 5, exclude_seen=False)
-    again = retriever.recommend(raw, 5, exclude_seen=False, rerank=NUM_ITEMS)
+    again = retriever.recommend(raw, 5, exclude_seen=False, rescore=NUM_ITEMS)
     for answer, other, whole in zip(best, again, everything, strict=True):
         assert answer == whole[:5]
         assert [item for item, _ in other] == [item for item, _ in answer]
@@ -173,16 +173,18 @@ def test_a_bundle_recommends_as_the_network_with_its_crosses() -> None:
 
 
 def test_re_ranking_keeps_the_crosses() -> None:
-    """All items re-ranked: unquantized scores and crosses, by evaluation and by the bundle."""
+    """All items rescored: unquantized scores and crosses, by evaluation and by the bundle."""
     request = exported(FOLLOWING).request
     assert request.index is not None
     exact = ExhaustiveRanker(request.network, NUM_ITEMS, False, request.crosses)
     first = IndexRanker(request.network, request.index, 8, 1, request.crosses)
     candidates = TokenCandidates(request.network, NUM_ITEMS, NUM_ITEMS)
-    found = RerankingRanker(first, candidates, NUM_ITEMS).rank(queries(), 5, False)
+    found = RescoringRanker(first, candidates, NUM_ITEMS).rank(queries(), 5, False)
     wanted = exact.rank(queries(), NUM_ITEMS, False)
     raw = [{"history": [external(int(item)) for item in row if item]} for row in queries().history]
-    answers = Retriever.load(exported(FOLLOWING).path).recommend(raw, 5, exclude_seen=False, rerank=NUM_ITEMS)
+    answers = Retriever.load(exported(FOLLOWING).path).recommend(
+        raw, 5, exclude_seen=False, rescore=NUM_ITEMS
+    )
     for row, answer in enumerate(answers):
         scores = dict(zip(wanted.item_ids[row].tolist(), wanted.scores[row].tolist(), strict=True))
         ranked = [scores[item] for item in found.item_ids[row].tolist()]
@@ -216,7 +218,7 @@ def test_items_keep_their_crosses_when_a_bundle_is_updated(tmp_path: Path) -> No
 
 
 def ring_run(directory: Path, extra: dict | None = None) -> Config:
-    values = {"train.epochs": 2, "model.signed_scores": True, "index.top_l": 0, "eval.latency_queries": 2}
+    values = {"train.epochs": 2, "index.top_l": 0, "eval.latency_queries": 2}
     return ring_config(directory, {**values, "crosses.kind": "following", **(extra or {})})
 
 

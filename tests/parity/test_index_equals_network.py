@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from helpers import tiny_config, tiny_dataset
-from sparcode.evaluation.queries import QuerySet, query_set
+from sparcode.evaluation.query_set import QuerySet, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
 from sparcode.evaluation.report import fidelity
 from sparcode.index import BlockScorer, BuildOptions, InvertedIndex, build_index, tokens_of_terms

@@ -14,7 +14,7 @@ from sparcode.index import KERNELS, InvertedIndex
 from sparcode.index.packed.checks import check_packed_contents, check_packed_structure
 from sparcode.index.packed.coding import ENCODINGS, Encoding, encode_scores, error_bound, make_steps
 from sparcode.index.packed.gather import gather_lists
-from sparcode.index.packed.lists import pack_postings
+from sparcode.index.packed.packed_lists import pack_postings
 from sparcode.index.postings import MAX_ITEM_ID, make_postings
 from sparcode.index.search.kernel import SMALL_CATALOGUE, search_rows
 

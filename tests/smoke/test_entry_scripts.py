@@ -49,7 +49,7 @@ REPORT_KEYS = {
     "model",
     "encoder",
     "retriever",
-    "rerank",
+    "rescore",
     "split",
     "seed",
     "num_queries",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sparcode.config.loader import load_config
-from sparcode.config.retrievers import RERANKED, RETRIEVERS
+from sparcode.config.retrievers import RESCORED, RETRIEVERS
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,7 @@ def test_rows_are_means_with_deviations_and_missing_ones_say_so(scripts: Any, tm
         path = tmp_path / f"ml-1m-sparcode-index-crosses-seed{seed}.json"
         path.write_text(json.dumps(report(value)))
     # a report of another row whose name goes on
-    (tmp_path / "ml-1m-sparcode-index-crosses-rerank-200-seed0.json").write_text(json.dumps(report(0.9)))
+    (tmp_path / "ml-1m-sparcode-index-crosses-rescore-200-seed0.json").write_text(json.dumps(report(0.9)))
     document = tmp_path / "page.md"
     document.write_text("before\n<!-- ladder ml-1m -->\nold\n<!-- end -->\nafter\n")
     for _ in range(2):  # a second time changes nothing
@@ -84,5 +84,5 @@ def test_rows_can_be_served_and_their_settings_exist(scripts: Any) -> None:
     assert len(names) == len(set(names))
     for row in ladder.ROWS:
         assert row.retriever in RETRIEVERS[row.model]
-        assert not row.rerank or row.retriever in RERANKED[row.model]
+        assert not row.rescore or row.retriever in RESCORED[row.model]
         load_config(ROOT / "default_config.yaml", list(row.settings))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bundle_cases import LENGTH, Case, make_config, tiny_dataset
-from sparcode.pipeline.queries import queries_of
+from sparcode.pipeline.model_inputs import queries_of
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 

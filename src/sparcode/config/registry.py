@@ -4,7 +4,7 @@ A file of ``model/encoders``, ``model/interaction`` or ``model/matchers`` holds 
 options, whose ``name`` is what the configuration calls it. The configuration must know all options without
 importing MindSpore, which takes seconds and may be missing where a bundle is served. So of each file only
 the imports of ``typing``, ``pydantic`` and ``sparcode.config`` are run, and the options classes; the rest
-waits until a network is built (``sparcode.model.registry``).
+waits until a network is built (``sparcode.model.building``).
 """
 
 from __future__ import annotations

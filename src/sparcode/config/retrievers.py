@@ -18,8 +18,8 @@ RETRIEVERS = {
 inverted index needs codes; exhaustive scoring (exact) and the popularity baseline work for every model.
 ``crosses`` ranks by the crosses of the configuration alone, a baseline as well."""
 
-RERANKED = {"sparcode": ("index",), "two_tower": ("exact", "hnsw", "ivf")}
-"""Of these, the ones whose best items the network can score anew."""
+RESCORED = {"sparcode": ("index",), "two_tower": ("exact", "hnsw", "ivf")}
+"""Of these, the ones whose best items the network can rescore."""
 
 ALL_RETRIEVERS = ("index", "exact", "hnsw", "ivf", "crosses", "popularity")
 
@@ -33,7 +33,7 @@ def suitable_retriever(config: Config, asked: str | None, run_dir: Path) -> str:
         run_dir: of the run, for messages.
 
     Raises:
-        UsageError: it cannot serve the model, or there is nothing to re-rank in what it finds.
+        UsageError: it cannot serve the model, or there is nothing to rescore in what it finds.
     """
     model = config.model.name
     able = RETRIEVERS.get(model, ("exact", "popularity"))  # what works for every model
@@ -44,12 +44,12 @@ def suitable_retriever(config: Config, asked: str | None, run_dir: Path) -> str:
             where=run_dir,
             expected=" | ".join(able),
         )
-    reranked = RERANKED.get(model, ())
-    if config.eval.rerank and retriever not in reranked:
+    rescored = RESCORED.get(model, ())
+    if config.eval.rescore and retriever not in rescored:
         raise UsageError(
-            f"what --retriever {retriever} finds for a {model} model cannot be re-ranked",
-            where="eval.rerank",
-            expected=f"--retriever {' | '.join(reranked)}" if reranked else "0",
-            received=config.eval.rerank,
+            f"what --retriever {retriever} finds for a {model} model cannot be rescored",
+            where="eval.rescore",
+            expected=f"--retriever {' | '.join(rescored)}" if rescored else "0",
+            received=config.eval.rescore,
         )
     return retriever

@@ -66,7 +66,7 @@ class TrainConfig(Section):
     )
     quantized_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0,
-        description="share of the queries with quantized tokens from then on, drawn anew every step; the "
+        description="share of the queries with quantized tokens from then on, resampled every step; the "
         "others keep theirs (sparcode)",
     )
     loss: LossConfig = Field(default_factory=LossConfig, description="loss and negatives")
@@ -161,15 +161,15 @@ class EvalConfig(Section):
     latency_queries: int = Field(200, ge=0, description="single queries timed, 0 = none")
     batch_size: Positive = Field(256, description="queries encoded at once")
     threads: Positive = Field(1, description="threads of the index search")
-    rerank: int = Field(
-        0, ge=0, description="R, best items of the search that the network itself scores anew, 0 = none"
+    rescore: int = Field(
+        0, ge=0, description="R, best items of the search that the network rescores, 0 = none"
     )
 
     @model_validator(mode="after")
     def _check(self) -> EvalConfig:
-        if 0 < self.rerank < max(self.ks):
+        if 0 < self.rescore < max(self.ks):
             raise ValueError(
-                f"eval.rerank ({self.rerank}) must be 0 or at least the largest of eval.ks ({max(self.ks)})"
+                f"eval.rescore ({self.rescore}) must be 0 or at least the largest of eval.ks ({max(self.ks)})"
             )
         return self
 

@@ -168,6 +168,7 @@ class SequenceBatches:
         self.steps_per_epoch = -(-len(self._users) // options.batch_size)
 
     def epoch(self, number: int) -> Iterator[QueryBatch]:
+        """The batches of one epoch, drawn from the seed and the number of the epoch."""
         seed, size = self._options.seed, self._options.batch_size
         order = np.random.default_rng([seed, _SHUFFLE, number]).permutation(len(self._users))
         rng = np.random.default_rng([seed, _POSITIONS, number])
@@ -219,6 +220,7 @@ class PairBatches:
         self.steps_per_epoch = -(-len(self._pairs) // options.batch_size)
 
     def epoch(self, number: int) -> Iterator[QueryBatch]:
+        """The batches of one epoch, drawn from the seed and the number of the epoch."""
         seed, size = self._options.seed, self._options.batch_size
         rng = np.random.default_rng([seed, _SHUFFLE, number])
         items = self._items[np.lexsort((rng.random(len(self._items)), self._owner))]

@@ -14,11 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.config.data_schema import DataConfig
-from sparcode.data.interactions import Interactions
-from sparcode.data.known import check_known_counts
-from sparcode.data.pipeline import build_contents
-from sparcode.data.sources import read_source
-from sparcode.data.store import (
+from sparcode.data.dataset_directory import (
     DESCRIPTION,
     REMEDY,
     check_files,
@@ -28,6 +24,10 @@ from sparcode.data.store import (
     read_json,
     write_dataset,
 )
+from sparcode.data.interactions import Interactions
+from sparcode.data.known import check_known_counts
+from sparcode.data.pipeline import build_contents
+from sparcode.data.sources import read_source
 from sparcode.errors import DataError
 from sparcode.types import FeatureSpec
 

@@ -79,7 +79,8 @@ def _suspicious_count(
     Args:
         named: (size,) item that each stored value names, 0 = none.
         rows: (U,) or (U, width) stored values.
-        users, items: (n,) targets.
+        users: (n,) of the targets.
+        items: (n,) targets.
     """
     if not named.any() or not len(items):
         return 0

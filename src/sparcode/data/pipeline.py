@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.config.data_schema import DataConfig
-from sparcode.data.features import encode_features
+from sparcode.data.dataset_directory import DatasetContents
+from sparcode.data.feature_arrays import encode_features
 from sparcode.data.filters import Rows, select_rows
 from sparcode.data.interactions import Interactions, group_by_user
 from sparcode.data.raw import TEST, TRAIN, VALID, RawInteractions
 from sparcode.data.splits import SortedRows, split_rows
-from sparcode.data.store import DatasetContents
 
 SPLITS = {"train": TRAIN, "valid": VALID, "test": TEST}
 

@@ -234,7 +234,7 @@ def _draw_block(world: World, who: Ints, lengths: Ints, rng: Generator) -> Ints:
 
 
 def _interest_weights(world: World, who: Ints) -> Floats:
-    """exp of the scores without followers: (B, INTERESTS, I)."""
+    """Exponentials of the scores without followers: (B, INTERESTS, I)."""
     items, users = world.items, world.users
     interests, vectors = users.interests[who], items.vectors
     squares = (interests**2).sum(-1)[:, :, None] + (vectors**2).sum(-1)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from sparcode.crosses import CrossTable, ScoreBlock, WeightChoice, choose_weight
 from sparcode.crosses.choice import Workers
-from sparcode.crosses.table import Scores
+from sparcode.crosses.cross_table import Scores
 from sparcode.evaluation.metrics import parse_metric, ranking_metrics
-from sparcode.evaluation.queries import QuerySet
+from sparcode.evaluation.query_set import QuerySet
 from sparcode.evaluation.rankers import SCORE_BATCH, mask_seen
 from sparcode.index.search.results import top_k_of_scores
 

@@ -16,10 +16,10 @@ from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset
 from sparcode.evaluation.ann import VectorSearch
 from sparcode.evaluation.crossed_search import CrossedSearch
-from sparcode.evaluation.queries import QuerySet
+from sparcode.evaluation.query_set import QuerySet
 from sparcode.index import InvertedIndex
 from sparcode.index.search.dense import DenseIndex
-from sparcode.index.search.reranking import listed_scores
+from sparcode.index.search.rescoring import listed_scores
 from sparcode.index.search.results import top_k_of_scores
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
@@ -43,7 +43,7 @@ class Ranker(Protocol):
         ...
 
     def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
-        """Milliseconds of single queries by stage (encode, search, rerank), one value per query."""
+        """Milliseconds of single queries by stage (encode, search, rescore), one value per query."""
         ...
 
 
@@ -70,16 +70,19 @@ class ExhaustiveRanker:
         self._scores = self._scorer.scores if crosses is None else crosses.added_to(self._scorer.scores)
 
     def refresh(self) -> None:
-        """Take over the present weights of the network."""
+        """Read the present weights of the network."""
         self._scorer.refresh()
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
+        """Top-k items of every query by the network's scores and the crosses: (B, k)."""
+
         def block(rows: slice) -> NDArray[np.float32]:
             return self._scores(queries.history[rows], [part[rows] for part in queries.user_rows])
 
         return _rank_blocks(block, queries, k, exclude_seen)
 
     def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
+        """Milliseconds (n,) of single queries: ``search`` is all there is."""
         return {"search": _time_each(lambda one: self.rank(one, k, exclude_seen), queries)}
 
 
@@ -101,13 +104,15 @@ class StagedRanker(ABC):
     def kept_scores(
         self, encoded: tuple[NDArray, ...], item_ids: NDArray[np.int64]
     ) -> NDArray[np.float32] | None:
-        """What found items (B, R) keep of their scores when they are re-ranked, (B, R); None = nothing."""
+        """What found items (B, R) keep of their scores when they are rescored, (B, R); None = nothing."""
         return None
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
+        """Top-k items of every query: (B, k)."""
         return self.search(self.encode(queries), queries, k, exclude_seen)
 
     def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
+        """Milliseconds (n,) of single queries, of ``encode`` and of ``search``."""
         return time_stages(
             {
                 "encode": lambda one, _: self.encode(one),
@@ -158,12 +163,14 @@ class IndexRanker(StagedRanker):
     def search(
         self, encoded: tuple[NDArray, ...], queries: QuerySet, k: int, exclude_seen: bool
     ) -> SearchResult:
+        """Top-k items (B, k) of the encoder's term ids and weights."""
         exclude = queries.seen if exclude_seen else None
         return self.index.search(encoded[0], k, encoded[1], exclude=exclude, num_threads=self._threads)
 
     def kept_scores(
         self, encoded: tuple[NDArray, ...], item_ids: NDArray[np.int64]
     ) -> NDArray[np.float32] | None:
+        """What crosses add to items (B, R): (B, R), or None without crosses."""
         if not self._item_places:
             return None
         terms, weights = (part[:, -self._item_places :] for part in encoded[:2])
@@ -212,6 +219,7 @@ class VectorRanker(StagedRanker):
     def search(
         self, encoded: tuple[NDArray, ...], queries: QuerySet, k: int, exclude_seen: bool
     ) -> SearchResult:
+        """Top-k items (B, k) of query vectors (B, d), with crosses if there are any."""
         exclude = queries.seen if exclude_seen else None
         if isinstance(self._search, CrossedSearch):
             return self._search.search(encoded[0], encoded[1], k, exclude)
@@ -220,6 +228,7 @@ class VectorRanker(StagedRanker):
     def kept_scores(
         self, encoded: tuple[NDArray, ...], item_ids: NDArray[np.int64]
     ) -> NDArray[np.float32] | None:
+        """What crosses add to items (B, R): (B, R), or None without crosses."""
         if self._crosses is None:
             return None
         return np.take_along_axis(self._crosses.scores(encoded[1]), np.maximum(item_ids, 0), axis=1)
@@ -240,12 +249,15 @@ class PopularityRanker:
         return self._counts.nbytes
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
+        """The k most frequent items, for every query: (B, k)."""
+
         def block(rows: slice) -> NDArray[np.float32]:
             return np.repeat(self._counts[None], len(queries.seen[rows]), 0)
 
         return _rank_blocks(block, queries, k, exclude_seen)
 
     def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
+        """Milliseconds (n,) of single queries: ``search`` is all there is."""
         return {"search": _time_each(lambda one: self.rank(one, k, exclude_seen), queries)}
 
 
@@ -267,6 +279,8 @@ class CrossRanker:
         return self._crosses.size_bytes
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
+        """Top-k items of every query by the sum of its history's crosses: (B, k)."""
+
         def block(rows: slice) -> NDArray[np.float32]:
             scores = self._crosses.scores(queries.history[rows])
             scores[:, 0] = -np.inf
@@ -275,6 +289,7 @@ class CrossRanker:
         return _rank_blocks(block, queries, k, exclude_seen)
 
     def time_single(self, queries: QuerySet, k: int, exclude_seen: bool) -> dict[str, NDArray[np.float64]]:
+        """Milliseconds (n,) of single queries: ``search`` is all there is."""
         return {"search": _time_each(lambda one: self.rank(one, k, exclude_seen), queries)}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sparcode.evaluation.metrics import index_recall_at_k, ranking_metrics
-from sparcode.evaluation.queries import QuerySet
+from sparcode.evaluation.query_set import QuerySet
 from sparcode.evaluation.rankers import Ranker
 from sparcode.training.world import World
 from sparcode.types import SearchResult
@@ -39,7 +39,7 @@ def fidelity(
 ) -> dict[str, float]:
     """How well the index reproduces exhaustive scoring by the same model, whose scores may be ``signed``.
 
-    A re-ranked index is compared with exhaustive scoring without quantization.
+    A rescored index is compared with exhaustive scoring without quantization.
 
     ``max_score_error`` compares the scores of items that both found. Signed lists hold scores above floors,
     whose sum is a constant of each query that no ranking depends on: it is taken out, as the median of the
@@ -89,7 +89,7 @@ def latency(ranker: Ranker, queries: QuerySet, k: int, exclude_seen: bool, threa
     summary: dict[str, Any] = {}
     if "encode" in times:
         summary["encode_p50"] = round(float(np.median(times["encode"])), 4)
-    for stage in ("search", "rerank"):
+    for stage in ("search", "rescore"):
         if stage in times:
             summary[f"{stage}_p50"] = round(float(np.median(times[stage])), 4)
             summary[f"{stage}_p99"] = round(float(np.percentile(times[stage], 99)), 4)
@@ -98,10 +98,10 @@ def latency(ranker: Ranker, queries: QuerySet, k: int, exclude_seen: bool, threa
 
 def render(report: dict[str, Any]) -> str:
     """The report as text: what was evaluated, metrics by cut-off, fidelity, index, latency."""
-    reranked = f", best {report['rerank']:,} re-ranked" if report.get("rerank") else ""
+    rescored = f", best {report['rescore']:,} rescored" if report.get("rescore") else ""
     head = (
         f"{report['dataset']} {report['split']}: {report['model']} ({report['encoder']}) "
-        f"retrieved by {report['retriever']}{reranked}, {report['num_queries']:,} queries, "
+        f"retrieved by {report['retriever']}{rescored}, {report['num_queries']:,} queries, "
         f"{report['num_items']:,} items, seed {report['seed']}"
     )
     lines = [head, ""]

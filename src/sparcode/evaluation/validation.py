@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sparcode.crosses import CrossTable
 from sparcode.evaluation.cross_weight import choose_cross_weight
 from sparcode.evaluation.metrics import RANKING_METRICS, parse_metric
-from sparcode.evaluation.queries import QuerySet
+from sparcode.evaluation.query_set import QuerySet
 from sparcode.evaluation.rankers import SCORE_BATCH, ExhaustiveRanker
 from sparcode.evaluation.report import relevance
 from sparcode.model.block_scorer import ExhaustiveScorer

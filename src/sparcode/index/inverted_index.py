@@ -15,13 +15,9 @@ from sparcode.index.arrays import read_only
 from sparcode.index.filters.attributes import ItemAttributes
 from sparcode.index.filters.compiler import FilterCompiler, Where
 from sparcode.index.packed.coding import ENCODINGS, Encoding, error_bound
-from sparcode.index.packed.lists import PackedLists, pack_postings
+from sparcode.index.packed.packed_lists import PackedLists, pack_postings
 from sparcode.index.postings import Postings, make_floors, make_postings
-from sparcode.index.search.engine import compile_kernel, search_batch
-from sparcode.index.search.filling import fill_short_rows
-from sparcode.index.search.lists import ListSource, PlainLists
-from sparcode.index.search.oracle import search_oracle
-from sparcode.index.search.queries import (
+from sparcode.index.search.arguments import (
     IdFilter,
     QueryBatch,
     make_id_lists,
@@ -29,6 +25,10 @@ from sparcode.index.search.queries import (
     make_term_ids,
     make_weights,
 )
+from sparcode.index.search.engine import compile_kernel, search_batch
+from sparcode.index.search.filling import fill_short_rows
+from sparcode.index.search.list_source import ListSource, PlainLists
+from sparcode.index.search.oracle import search_oracle
 from sparcode.index.storage.index_files import StoredIndex, read_index, write_index
 from sparcode.types import SearchResult
 
@@ -106,7 +106,7 @@ class InvertedIndex:
         return cls(stored.postings, stored.metadata, stored.floors)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write the index directory (docs/index_format.md); an index already there is replaced at one stroke.
+        """Write the index directory (docs/index_format.md); an index already there is replaced atomically.
 
         Raises:
             OutputError: the directory cannot be written; what was there before still is.
@@ -246,7 +246,7 @@ class InvertedIndex:
 
     @property
     def attributes(self) -> ItemAttributes | None:
-        """What ``where`` speaks of."""
+        """What ``where`` is evaluated on."""
         return None if self._filters is None else self._filters.attributes
 
     @property

@@ -66,10 +66,12 @@ class Postings:
 
     @property
     def num_terms(self) -> int:
+        """Posting lists, empty ones included."""
         return len(self.indptr) - 1
 
     @property
     def num_postings(self) -> int:
+        """Postings of all lists."""
         return len(self.item_ids)
 
     @property

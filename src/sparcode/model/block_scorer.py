@@ -69,6 +69,7 @@ class NetworkBlockScorer:
 
     @property
     def num_items(self) -> int:
+        """Catalogue size I."""
         return self._num_items
 
     @property
@@ -134,7 +135,7 @@ class ExhaustiveScorer:
         self._table.refresh()
 
     def refresh(self) -> None:
-        """Take over the present weights of the network."""
+        """Recompute the item parts from the present weights of the network."""
         self._table.refresh()
 
     def scores(self, history: NDArray[np.int32], user_rows: Sequence[NDArray]) -> NDArray[np.float32]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparcode.config.model_schema import EncoderOptions, ModelOptions
-from sparcode.model.features import FeatureStore
+from sparcode.model.building import build
+from sparcode.model.feature_embeddings import FeatureStore
 from sparcode.model.item_tower import ItemTower, TowerOptions
 from sparcode.model.matching import MatchingNetwork, Towers
 from sparcode.model.query_encoder import AttentionJoin, MLPJoin, QueryEncoder
-from sparcode.model.registry import build
 from sparcode.types import FeatureSpec
 
 
@@ -37,7 +37,7 @@ class DataShape:
 
 
 def build_network(config: ModelOptions, shape: DataShape) -> MatchingNetwork:
-    """Return the untrained network that ``config.name`` asks for."""
+    """Return the untrained network of ``config.name``."""
     width = config.embedding_size
     history = build(config.encoder, width, shape.history_length)
     join = _join(config.encoder, width, len(shape.user_features)) if shape.user_features else None

@@ -27,6 +27,7 @@ class ItemTerms(nn.Cell):
         self.history_weights = Tensor(history_weights[None])  # (1, L')
 
     def construct(self, history: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L') int32 -> term ids (B, L') int32, weights (B, L') float32."""
         terms = ops.select(history > 0, history + self.before_first, ops.full_like(history, -1))
         return terms, (history > 0).astype(ms.float32) * self.history_weights
 
@@ -49,6 +50,7 @@ class VectorEncoder(nn.Cell):
             self.item_terms = ItemTerms(0, history_weights)
 
     def construct(self, history: Tensor, *user_rows: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        """(B, L) -> vectors (B, d); with crosses (B, L') -> also term ids and weights (B, L')."""
         if self.has_items:
             terms, weights = self.item_terms(history)
             return self.network.query_vectors(history[:, self.skipped :], user_rows), terms, weights
@@ -59,7 +61,7 @@ class CodeEncoder(nn.Cell):
     """history (B, L) int32 and user feature rows -> what a search needs to know of the queries.
 
     Term ids (B, K_u * P) int32 and their weights (B, K_u * P) float32, P probes of a token together, and
-    tokens (B, K_u, d) float32, lifted, without quantization: re-ranking starts from them.
+    tokens (B, K_u, d) float32, lifted, without quantization: rescoring starts from them.
 
     With ``history_weights`` (L',) the history is (B, L'), of which the network reads the last ``read_items``;
     the terms of all its items, -1 for padding, and their weights follow those of the tokens:
@@ -77,6 +79,7 @@ class CodeEncoder(nn.Cell):
             self.item_terms = ItemTerms(network.quantizer.num_terms, history_weights)
 
     def construct(self, history: Tensor, *user_rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, L) or (B, L') -> term ids (B, T) int32, weights (B, T), lifted tokens (B, K_u, d)."""
         read = history[:, self.skipped :] if self.has_items else history
         queries = self.network.query_vectors(read, user_rows)
         terms, weights, tokens = self.network.served_terms(queries)
@@ -94,6 +97,7 @@ class TokenEncoder(nn.Cell):
         self.network = network
 
     def construct(self, history: Tensor, *user_rows: Tensor) -> Tensor:
+        """(B, L) int32 and user feature rows (B, ...) -> (B, K_u, D)."""
         return self.network.tokens(self.network.query_vectors(history, user_rows))
 
 
@@ -105,6 +109,7 @@ class TokenItemScorer(nn.Cell):
         self.network = network
 
     def construct(self, tokens: Tensor, ids: Tensor, *feature_rows: Tensor) -> Tensor:
+        """(T, d), (C,) int32 and item feature rows (C, ...) -> (T, C)."""
         token_parts = self.network.scorer.token_part(tokens)
         return self.network.token_scores(token_parts, self.network.item_part(ids, feature_rows))
 
@@ -117,6 +122,7 @@ class VectorItemScorer(nn.Cell):
         self.network = network
 
     def construct(self, vectors: Tensor, ids: Tensor, *feature_rows: Tensor) -> Tensor:
+        """(T, d), (C,) int32 and item feature rows (C, ...) -> (T, C)."""
         return self.network.cross(vectors, self.network.item_part(ids, feature_rows))
 
 
@@ -128,6 +134,7 @@ class CandidateScores(nn.Cell):
         self.network = network
 
     def construct(self, tokens: Tensor, item_parts: Tensor) -> Tensor:
+        """(1, K_u, d), (C, P_i) -> (C,)."""
         return self.network.cross(self.network.lifted_part(tokens), item_parts)[0]
 
 
@@ -139,6 +146,7 @@ class ItemParts(nn.Cell):
         self.network = network
 
     def construct(self, ids: Tensor) -> Tensor:
+        """(C,) int32 -> (C, P_i)."""
         return self.network.stored_item_part(ids)
 
 
@@ -150,6 +158,7 @@ class TokenBlock(nn.Cell):
         self.network = network
 
     def construct(self, tokens: Tensor, item_parts: Tensor) -> Tensor:
+        """(T, d), (C, P_i) -> (T, C)."""
         return self.network.token_scores(self.network.scorer.token_part(tokens), item_parts)
 
 
@@ -161,6 +170,7 @@ class TokenParts(nn.Cell):
         self.network = network
 
     def construct(self, tokens: Tensor) -> Tensor:
+        """(T, d) -> (T, P_t)."""
         return self.network.scorer.token_part(tokens)
 
 
@@ -172,6 +182,7 @@ class PartScores(nn.Cell):
         self.network = network
 
     def construct(self, token_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(T, P_t), (C, P_i) -> (T, C)."""
         return self.network.token_scores(token_parts, item_parts)
 
 
@@ -184,6 +195,7 @@ class QueryScores(nn.Cell):
         self.quantize = quantize
 
     def construct(self, history: Tensor, item_parts: Tensor, *user_rows: Tensor) -> Tensor:
+        """(B, L) int32, (C, P_i) and user feature rows (B, ...) -> (B, C)."""
         queries = self.network.query_vectors(history, user_rows)
         if self.quantize:
             return self.network.served_scores(queries, item_parts)

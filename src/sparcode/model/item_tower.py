@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mindspore import Tensor, nn, ops
 
 from sparcode.errors import ConfigError
-from sparcode.model.features import FeatureEmbedding
+from sparcode.model.feature_embeddings import FeatureEmbedding
 from sparcode.model.layers import MLP, embedding_table, inverse_lengths
 from sparcode.types import FeatureSpec
 
@@ -85,7 +85,7 @@ class ItemTower(nn.Cell):
             self.perceptron = MLP([self.num_item_tokens * width, *hidden, width], zero_output=True)
 
     def tokens(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """ids (C,) int32 and one row tensor per feature -> K_i embeddings (C, d), that of the id first."""
+        """Item ids (C,) int32, one row tensor per feature -> K_i embeddings (C, d), that of the id first."""
         tokens: tuple[Tensor, ...] = ()
         if self.use_ids:
             tokens = (ops.gather(self.id_table, ids, 0),)
@@ -105,7 +105,7 @@ class ItemTower(nn.Cell):
         return vectors * (self.length * inverse_lengths(vectors)) if self.length else vectors
 
     def construct(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
-        """ids (C,) int32 and one row tensor per feature -> item vectors (C, d), as items are scored."""
+        """Item ids (C,) int32 and one row tensor per feature -> item vectors (C, d), as items are scored."""
         return self.combined(self.tokens(ids, feature_rows))
 
 

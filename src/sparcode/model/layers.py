@@ -55,6 +55,7 @@ class LayerNorm(nn.Cell):
         self.mean = Tensor(np.full((width, 1), 1.0 / width, np.float32))
 
     def construct(self, x: Tensor) -> Tensor:
+        """(..., d) -> (..., d)."""
         centred = product(x.reshape(-1, self.width), self.centre)
         scale = ops.rsqrt(product(centred * centred, self.mean) + self.epsilon)  # (N, 1)
         scaled = centred * product(scale, ops.expand_dims(self.gamma, 0))
@@ -78,6 +79,7 @@ class MLP(nn.Cell):
         self.last = len(sizes) - 2
 
     def construct(self, x: Tensor) -> Tensor:
+        """(..., sizes[0]) -> (..., sizes[-1])."""
         for number, layer in enumerate(self.layers):
             x = layer(x)
             if number < self.last:
@@ -119,9 +121,11 @@ def subspace(width: int, size: int) -> NDArray[np.float32]:
 
 
 def noisy_copies(common: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """(count * rows, width) float32: copies of ``common`` (rows, width), one below the other, each with noise
-    of its own of half the size of a unit row's entries. Projections that start so compare queries and items
-    from the first step, and differ enough to grow apart."""
+    """Noisy copies of ``common`` (rows, width), one below the other: (count * rows, width) float32.
+
+    The noise of each copy has half the size of a unit row's entries. Projections that start so compare
+    queries and items from the first step, and differ enough to grow apart.
+    """
     copies = np.tile(common, (count, 1))
     noise = Normal(COPY_NOISE * common.shape[1] ** -0.5)
     drawn: NDArray[np.float32] = initializer(noise, copies.shape, ms.float32).init_data().asnumpy()

@@ -119,7 +119,8 @@ class TrainingLoss(nn.Cell):
             log_weights: (Q, C) float32, see ``SampledSoftmaxLoss``.
             quantized_queries: (Q,) float32, 1 = trained with quantized tokens, 0 = without; unused in a phase
                 without quantization.
-            code_rows, code_counts: see ``SparCode.shared_cross``; unused in networks that share nothing.
+            code_rows: see ``rows`` of ``SparCode.shared_cross``; unused in networks that share nothing.
+            code_counts: see ``counts`` there.
             noise: uint8 dropout noise (layers, S, L, d), or any value without dropout.
             user_rows: one tensor per user feature, (S, ...).
 

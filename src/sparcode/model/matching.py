@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from sparcode.model.features import FeatureStore
+from sparcode.model.feature_embeddings import FeatureStore
 from sparcode.model.item_tower import ItemTower
 from sparcode.model.query_encoder import QueryEncoder
 

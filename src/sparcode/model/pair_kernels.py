@@ -82,7 +82,8 @@ def _add_relu_sums(token_hidden, weights, item_hidden, scores):  # type: ignore[
     """scores[t, i] += sum_h weights[t, h] relu(token_hidden[t, h] + item_hidden[h, i]).
 
     Args:
-        token_hidden, weights: (T, H) float32, H a multiple of four.
+        token_hidden: (T, H) float32, H a multiple of four.
+        weights: (T, H) float32.
         item_hidden: (H, C) float32.
         scores: (T, C) float32.
     """

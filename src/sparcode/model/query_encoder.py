@@ -9,7 +9,7 @@ from mindspore import Tensor, nn, ops
 
 from sparcode.model.encoders.base import HistoryEncoder
 from sparcode.model.encoders.sasrec import AttentionBlock
-from sparcode.model.features import FeatureEmbedding
+from sparcode.model.feature_embeddings import FeatureEmbedding
 from sparcode.model.layers import MLP
 from sparcode.types import FeatureSpec
 
@@ -27,6 +27,7 @@ class MLPJoin(MLP):
         super().__init__([width * (1 + num_features), hidden_size, width])
 
     def construct(self, parts: Tensor) -> Tensor:
+        """(B, 1 + F, d) -> (B, d)."""
         return super().construct(parts.reshape(parts.shape[0], -1))
 
 
@@ -48,6 +49,7 @@ class AttentionJoin(nn.Cell):
         self.open = Tensor(0.0, ms.float32)
 
     def construct(self, parts: Tensor) -> Tensor:
+        """(B, 1 + F, d) -> (B, d)."""
         return self.block(parts, self.open, ()).mean(1)
 
 

@@ -25,7 +25,7 @@ from sparcode.evaluation.rankers import SCORE_BATCH, CrossRanker
 from sparcode.files import write_json
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.matching import MatchingNetwork
-from sparcode.pipeline.queries import validation_queries
+from sparcode.pipeline.model_inputs import validation_queries
 from sparcode.training.world import World
 
 CHOICE_FILE = "crosses.json"
@@ -35,7 +35,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def fit_crosses(config: Config, dataset: Dataset) -> CrossTable:
-    """The table that the crosses section asks for, with weight 1 where it does not name one."""
+    """The table of the crosses section, with weight 1 where it does not name one."""
     section, train, num_items = config.crosses, dataset.train, dataset.num_items
     if section.kind == "following" and not dataset.ordered:
         raise ConfigError(

@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sparcode.config.arguments import EvalArguments
+from sparcode.config.command_lines import EvalArguments
 from sparcode.data.leaks import find_leaks
 from sparcode.errors import ConfigError
 from sparcode.evaluation import report as reports
-from sparcode.evaluation.queries import QuerySet
-from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
-from sparcode.evaluation.reranking import RerankingRanker
+from sparcode.evaluation.query_set import QuerySet
+from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, Ranker
+from sparcode.evaluation.rescoring_ranker import RescoringRanker
 from sparcode.files import check_writable, write_json
 from sparcode.pipeline.crosses import cross_summary
 from sparcode.pipeline.index import PARTS, index_summary
-from sparcode.pipeline.queries import queries_of, query_length
+from sparcode.pipeline.model_inputs import queries_of, query_length
 from sparcode.pipeline.runs import Run, make_ranker, open_run
 
 _LOG = logging.getLogger(__name__)
@@ -31,52 +31,62 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
         check_writable(arguments.json_path)
     run = open_run(config, arguments.run_dir)
     queries = _queries_with_targets(run, arguments.split)
-    leaks = find_leaks(run.dataset, arguments.split)
-    if leaks.text():
-        _LOG.warning("data set %s leaks: %s", run.dataset.name, leaks.text())
-    ks, seen = config.eval.ks, config.eval.exclude_seen
     ranker, built = make_ranker(run, arguments.retriever, arguments.run_dir / PARTS)
     _LOG.info("ranking %d queries by %s", len(queries), arguments.retriever)
-    baseline = arguments.retriever if arguments.retriever in ("popularity", "crosses") else None
-    report: dict[str, Any] = {
-        "dataset": run.dataset.name,
-        "model": baseline or config.model.name,
-        "encoder": "none" if baseline else config.model.encoder.name,
-        "retriever": arguments.retriever,
-        "rerank": config.eval.rerank,
-        "split": arguments.split,
-        "seed": config.seed,
-        "num_queries": len(queries),
-        "num_items": run.dataset.num_items,
-        "first_items": config.eval.first_items,
-        "crosses": None if run.crosses is None else cross_summary(config, run.crosses),
-        "leaks": {"in_history": leaks.in_history, "in_features": leaks.in_features},
+    ks, seen = config.eval.ks, config.eval.exclude_seen
+    report = {
+        **_description(arguments, run, len(queries)),
         "metrics": reports.relevance(ranker, queries, ks, seen, run.world),
         "fidelity": {},
         "size_bytes": getattr(ranker, "size_bytes", None),
         "index": {},
         "latency_ms": {},
     }
-    if not run.world.first:
-        run.world.leave()
-        return report
-    first = ranker.first if isinstance(ranker, RerankingRanker) else ranker
-    if built is not None and isinstance(first, IndexRanker):
-        report["index"] = index_summary(built)
-        if config.eval.fidelity_queries:
-            quantize = not config.eval.rerank
-            exact = ExhaustiveRanker(run.network, run.dataset.num_items, quantize, run.crosses)
-            sample = queries.take(config.eval.fidelity_queries)
-            report["fidelity"] = reports.fidelity(
-                ranker, exact, sample, max(ks), seen, run.network.score.signed
-            )
-    if config.eval.latency_queries:
-        sample = queries.take(config.eval.latency_queries)
-        report["latency_ms"] = reports.latency(ranker, sample, max(ks), seen, config.eval.threads)
-    if arguments.json_path is not None:
-        write_json(arguments.json_path, report)
+    if run.world.first:
+        first = ranker.first if isinstance(ranker, RescoringRanker) else ranker
+        if built is not None and isinstance(first, IndexRanker):
+            report["index"] = index_summary(built)
+            if config.eval.fidelity_queries:
+                report["fidelity"] = _fidelity(run, ranker, queries)
+        if config.eval.latency_queries:
+            sample = queries.take(config.eval.latency_queries)
+            report["latency_ms"] = reports.latency(ranker, sample, max(ks), seen, config.eval.threads)
+        if arguments.json_path is not None:
+            write_json(arguments.json_path, report)
     run.world.leave()
     return report
+
+
+def _description(arguments: EvalArguments, run: Run, num_queries: int) -> dict[str, Any]:
+    """The part of the report that says what was evaluated, and what of the data set is known to leak."""
+    config = arguments.config
+    leaks = find_leaks(run.dataset, arguments.split)
+    if leaks.text():
+        _LOG.warning("data set %s leaks: %s", run.dataset.name, leaks.text())
+    baseline = arguments.retriever if arguments.retriever in ("popularity", "crosses") else None
+    return {
+        "dataset": run.dataset.name,
+        "model": baseline or config.model.name,
+        "encoder": "none" if baseline else config.model.encoder.name,
+        "retriever": arguments.retriever,
+        "rescore": config.eval.rescore,
+        "split": arguments.split,
+        "seed": config.seed,
+        "num_queries": num_queries,
+        "num_items": run.dataset.num_items,
+        "first_items": config.eval.first_items,
+        "crosses": None if run.crosses is None else cross_summary(config, run.crosses),
+        "leaks": {"in_history": leaks.in_history, "in_features": leaks.in_features},
+    }
+
+
+def _fidelity(run: Run, ranker: Ranker, queries: QuerySet) -> dict[str, float]:
+    """The index against exhaustive scoring by the same network: without quantization where it rescores."""
+    section = run.config.eval
+    exact = ExhaustiveRanker(run.network, run.dataset.num_items, not section.rescore, run.crosses)
+    sample = queries.take(section.fidelity_queries)
+    signed = run.network.score.signed
+    return reports.fidelity(ranker, exact, sample, max(section.ks), section.exclude_seen, signed)
 
 
 def _queries_with_targets(run: Run, split: str) -> QuerySet:

@@ -23,7 +23,7 @@ from sparcode.evaluation.rankers import (
     Ranker,
     VectorRanker,
 )
-from sparcode.evaluation.reranking import RerankingRanker, TokenCandidates, VectorCandidates
+from sparcode.evaluation.rescoring_ranker import RescoringRanker, TokenCandidates, VectorCandidates
 from sparcode.index import BuildResult
 from sparcode.index.search.dense import DenseIndex
 from sparcode.model.factory import DataShape, build_network
@@ -161,15 +161,15 @@ def make_ranker(run: Run, retriever: str, parts: Path) -> tuple[Ranker, BuildRes
     if retriever == "index":
         built = build_run_index(run, parts)
         index = IndexRanker(network, built.index, section.batch_size, section.threads, run.crosses)
-        if not section.rerank:
+        if not section.rescore:
             return index, built
-        scorer = TokenCandidates(network, num_items, section.rerank)
-        return RerankingRanker(index, scorer, section.rerank), built
+        scorer = TokenCandidates(network, num_items, section.rescore)
+        return RescoringRanker(index, scorer, section.rescore), built
     if run.config.model.name == "two_tower":
         kinds = {"exact": DenseIndex, "hnsw": HnswSearch, "ivf": IvfSearch}
         vectors = item_vectors(network)
         search = VectorRanker(network, kinds[retriever](vectors), retriever, section.batch_size, run.crosses)
-        if not section.rerank:
+        if not section.rescore:
             return search, None
-        return RerankingRanker(search, VectorCandidates(vectors), section.rerank), None
+        return RescoringRanker(search, VectorCandidates(vectors), section.rescore), None
     return ExhaustiveRanker(network, num_items, crosses=run.crosses), None

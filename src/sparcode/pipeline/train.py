@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sparcode.config.arguments import TrainArguments
+from sparcode.config.command_lines import TrainArguments
 from sparcode.config.loader import config_differences, dump_config
 from sparcode.config.run import RUN_CONFIG_NAME
 from sparcode.config.schema import Config
@@ -26,7 +26,7 @@ from sparcode.model.inference import TokenEncoder
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
 from sparcode.pipeline.crosses import TrainedModel, fit_crosses, run_crosses
-from sparcode.pipeline.queries import batch_options, query_length, user_arrays, validation_queries
+from sparcode.pipeline.model_inputs import batch_options, query_length, user_arrays, validation_queries
 from sparcode.pipeline.runs import data_shape, load_data_together, load_trained
 from sparcode.training.callbacks import prepare_run_directory
 from sparcode.training.checkpoint import read_checkpoint, stored_config

@@ -13,9 +13,9 @@ from sparcode.errors import DataError, UsageError
 from sparcode.files import replacing_file
 from sparcode.index.filters import Predicate
 from sparcode.progress import Progress
-from sparcode.serving.features import external_id
-from sparcode.serving.queries import Query, UnknownCounts
+from sparcode.serving.requests import Query, UnknownCounts
 from sparcode.serving.retriever import BATCH_SIZE, Recommendation, Retriever
+from sparcode.serving.user_features import external_id
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class OfflineOptions:
         k: items per query.
         exclude_seen: leave out the history; None = as the bundle was evaluated.
         where: what all recommended items must fulfil, beside what a query says.
-        rerank: best items of the search that the scorer scores anew; None = none.
+        rescore: best items of the search that the scorer rescores; None = none.
         batch_size: queries held in memory at once.
     """
 
     k: int = 50
     exclude_seen: bool | None = None
     where: str | None = None
-    rerank: int | None = None
+    rescore: int | None = None
     batch_size: int = BATCH_SIZE
 
 
@@ -75,7 +75,7 @@ def recommend_file(
     Raises:
         DataError: the input is missing, empty or malformed, naming file and line.
         OutputError: the output cannot be written.
-        UsageError: k below 1, rerank below k, or the output is the input.
+        UsageError: k below 1, rescore below k, or the output is the input.
     """
     options = options or OfflineOptions()
     started = time.perf_counter()
@@ -96,7 +96,7 @@ def _answer_all(
     with Progress("recommend", "bytes", _input_size(path)) as progress:
         for batch in _batches(_read_lines(retriever, path, predicate), options.batch_size):
             answers = retriever.answer(
-                [line.query for line in batch], options.k, options.exclude_seen, options.rerank
+                [line.query for line in batch], options.k, options.exclude_seen, options.rescore
             )
             for line, answer in zip(batch, answers, strict=True):
                 stream.write(json.dumps(_answer_document(line.query_id, answer), ensure_ascii=False) + "\n")

@@ -18,8 +18,8 @@ from sparcode.index.bitsets import contains
 from sparcode.index.filters import FilterCompiler, Predicate, parse_predicate
 from sparcode.padding import pad_histories
 from sparcode.serving.bundle import Bundle, open_bundle
-from sparcode.serving.queries import Query, QueryReader, UnknownCounts, permitted_items
-from sparcode.serving.reranking import Reranker
+from sparcode.serving.requests import Query, QueryReader, UnknownCounts, permitted_items
+from sparcode.serving.rescorer import Rescorer
 from sparcode.serving.search import Filters, make_searcher
 from sparcode.serving.session import EncoderSession
 from sparcode.serving.updated_bundle import save_bundle
@@ -61,7 +61,7 @@ class Retriever:
         self._encoder = EncoderSession(bundle)
         self._searcher = make_searcher(bundle, num_threads)
         self._updater: BundleUpdater | None = None
-        self._reranker: Reranker | None = None
+        self._rescorer: Rescorer | None = None
 
     def _read_by(self, bundle: Bundle) -> None:
         """Read queries and predicates by the items and attributes of a bundle."""
@@ -100,7 +100,7 @@ class Retriever:
             add: items that are no results now: ``{"item": id, "features": {name: value, ...}}``, or the id of
                 one that was removed.
             remove: external ids of items that shall be no results any more.
-            rescore: items to score anew, in the form of ``add``: with other features, or by the same.
+            rescore: items to rescore, in the form of ``add``: with other features, or by the same.
 
         Raises:
             DataError: an item is unknown, named twice or malformed, or is to be added although it is there.
@@ -128,7 +128,7 @@ class Retriever:
         k: int = 50,
         exclude_seen: bool | None = None,
         where: Predicate | str | None = None,
-        rerank: int | None = None,
+        rescore: int | None = None,
     ) -> list[list[tuple[str, float]]]:
         """Top-k items of each query, as (external id, score) by descending score.
 
@@ -140,16 +140,16 @@ class Retriever:
             exclude_seen: leave out all items of the history; None = as the bundle was evaluated.
             where: what items of all answers must fulfil, beside what a query says (docs/filters.md). A query
                 with a predicate gets k items whenever so many fulfil it: the last ones may score 0.
-            rerank: R, at least k: the best R items of the search, under the same filters, are scored anew by
+            rescore: R, at least k: the best R items of the search, under the same filters, are rescored by
                 the network with unquantized tokens and ranked by these scores; None = the search decides.
 
         Raises:
             DataError: a malformed query, named by its position and ``query_id``.
-            UsageError: k below 1, or rerank below k; or a predicate that is malformed or does not fit the
+            UsageError: k below 1, or rescore below k; or a predicate that is malformed or does not fit the
                 bundle's attributes.
-            BundleError: re-ranking is asked of a bundle that was exported before it was possible.
+            BundleError: rescoring is asked of a bundle that was exported before it was possible.
         """
-        return [answer.items for answer in self.recommend_detailed(queries, k, exclude_seen, where, rerank)]
+        return [answer.items for answer in self.recommend_detailed(queries, k, exclude_seen, where, rescore)]
 
     def recommend_detailed(
         self,
@@ -157,7 +157,7 @@ class Retriever:
         k: int = 50,
         exclude_seen: bool | None = None,
         where: Predicate | str | None = None,
-        rerank: int | None = None,
+        rescore: int | None = None,
     ) -> list[Recommendation]:
         """As :meth:`recommend`, with a note of what was unknown and whether the fallback answered.
 
@@ -171,7 +171,7 @@ class Retriever:
         ]
         answers: list[Recommendation] = []
         for start in range(0, len(read), BATCH_SIZE):
-            answers += self.answer(read[start : start + BATCH_SIZE], k, exclude_seen, rerank)
+            answers += self.answer(read[start : start + BATCH_SIZE], k, exclude_seen, rescore)
         reduce(add, (query.unknown for query in read), UnknownCounts()).warn(f"{len(read)} queries")
         return answers
 
@@ -203,19 +203,19 @@ class Retriever:
         queries: Sequence[Query],
         k: int,
         exclude_seen: bool | None = None,
-        rerank: int | None = None,
+        rescore: int | None = None,
     ) -> list[Recommendation]:
         """Answer one batch of queries that were read already; logs nothing.
 
         Raises:
-            UsageError: k below 1, or rerank below k.
-            BundleError: the bundle is too old to be re-ranked.
+            UsageError: k below 1, or rescore below k.
+            BundleError: the bundle is too old to be rescored.
         """
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise UsageError("k out of range", expected="an integer of at least 1", received=k)
-        if rerank is not None and (isinstance(rerank, bool) or rerank < k):
+        if rescore is not None and (isinstance(rescore, bool) or rescore < k):
             raise UsageError(
-                "fewer items to re-rank than to recommend", expected=f"at least k = {k}", received=rerank
+                "fewer items to rescore than to recommend", expected=f"at least k = {k}", received=rescore
             )
         k = min(int(k), self._bundle.manifest.num_items)
         skip_seen = self._bundle.manifest.exclude_seen if exclude_seen is None else exclude_seen
@@ -227,13 +227,13 @@ class Retriever:
         ]
         places = [place for place, query in enumerate(queries) if query.is_known]
         if places:
-            found = self._search([queries[place] for place in places], k, skip_seen, rerank)
+            found = self._search([queries[place] for place in places], k, skip_seen, rescore)
             for place, items in zip(places, found, strict=True):
                 answers[place].items.extend(items)
         return answers
 
     def _search(
-        self, queries: list[Query], k: int, skip_seen: bool, rerank: int | None
+        self, queries: list[Query], k: int, skip_seen: bool, rescore: int | None
     ) -> list[list[tuple[str, float]]]:
         manifest = self._bundle.manifest
         known = manifest.encoder_items if manifest.query_kind == "history" else 0
@@ -251,12 +251,12 @@ class Retriever:
             else self._filters.masks([q.where for q in queries], len(queries)),
             fill=np.array([query.where is not None for query in queries]),
         )
-        depth = k if rerank is None else min(int(rerank), manifest.num_items)
+        depth = k if rescore is None else min(int(rescore), manifest.num_items)
         result = self._searcher.search(encoded, depth, filters)
-        if rerank is not None:
-            if self._reranker is None:
-                self._reranker = Reranker(self._bundle)
-            result = self._reranker.rerank(self._bundle, encoded, result, k)
+        if rescore is not None:
+            if self._rescorer is None:
+                self._rescorer = Rescorer(self._bundle)
+            result = self._rescorer.rescore(self._bundle, encoded, result, k)
         return [
             self._named(items[items > 0], scores)
             for items, scores in zip(result.item_ids, result.scores, strict=True)

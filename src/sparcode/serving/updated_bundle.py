@@ -38,7 +38,7 @@ def save_bundle(bundle: Bundle, output: Path) -> None:
             before still is.
     """
     if bundle.live is None:
-        raise BundleError("only a bundle with an index can be written anew", where=bundle.directory)
+        raise BundleError("only a bundle with an index can be written again", where=bundle.directory)
     bundle.live.compact()
     (whole,) = bundle.live.snapshot().segments
     with replacing_directory(output, is_bundle, "bundle") as partial:
@@ -74,10 +74,10 @@ def _write_items(directory: Path, bundle: Bundle) -> None:
 def _copy_rest(directory: Path, bundle: Bundle) -> dict[str, FileEntry]:
     """Copy every file that is not there yet and belongs to no directory of arrays; returns their entries."""
     copied = {}
-    anew = (f"{names.INDEX_DIRECTORY}/", f"{names.ATTRIBUTES_DIRECTORY}/")
+    rewritten = (f"{names.INDEX_DIRECTORY}/", f"{names.ATTRIBUTES_DIRECTORY}/")
     for name, entry in bundle.manifest.files.items():
         place = directory / name
-        if not place.exists() and not name.startswith(anew):
+        if not place.exists() and not name.startswith(rewritten):
             place.parent.mkdir(exist_ok=True)
             shutil.copyfile(bundle.directory / name, place)
             copied[name] = entry

@@ -1,4 +1,4 @@
-"""Items of a bundle added, removed and scored anew by the bundle's own graphs."""
+"""Items of a bundle added, removed and rescored by the bundle's own graphs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import BundleError, DataError
-from sparcode.serving.attributes import changed_attributes
 from sparcode.serving.bundle import Bundle
-from sparcode.serving.features import FeatureValue, external_id, make_feature_reader
+from sparcode.serving.item_attributes import changed_attributes
 from sparcode.serving.session import ScorerSession
+from sparcode.serving.user_features import FeatureValue, external_id, make_feature_reader
 
 ITEM_KEYS = ("item", "features")
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ItemChange:
-    """An item to add or to score anew.
+    """An item to add or to rescore.
 
     Attributes:
         item: external id.
@@ -45,7 +45,7 @@ class Changes:
     Attributes:
         remove: items that are no results any more.
         add: items that are no results now: new ones, or removed ones.
-        rescore: items to score anew, with other features or by the same.
+        rescore: items to rescore, with other features or by the same.
     """
 
     remove: Sequence[ItemChange] = field(default_factory=tuple)
@@ -150,7 +150,7 @@ class BundleUpdater:
                 "item is not in the catalogue" if live else "item is in the catalogue already",
                 where=change.where,
                 received=repr(change.item),
-                remedy="add it first" if live else "score it anew instead, or remove it first",
+                remedy="add it first" if live else "rescore it instead, or remove it first",
             )
         if number is None and self._bundle.manifest.item_embeddings:
             raise BundleError(

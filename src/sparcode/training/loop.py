@@ -86,6 +86,7 @@ class Trainer:
 
     @property
     def checkpoints(self) -> Path:
+        """Directory of the run's checkpoints, ``best`` and ``last``."""
         return self._run_dir / "checkpoints"
 
     @property

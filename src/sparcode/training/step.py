@@ -20,7 +20,7 @@ STEP_STREAM = 3
 """Number of the random stream of a step, beside those of the batch order."""
 
 LEAST_CODES = 64
-"""Rows that the scorer has at least: a step is not compiled anew for each of a few codes."""
+"""Rows that the scorer has at least: a step is not recompiled for each of a few codes."""
 
 HISTORY, QUERY_INDEX, CODE_ROWS, CODE_COUNTS = 1, 2, 8, 9
 """Places of some inputs of TrainStep.construct; dropout noise and user features follow the last."""
@@ -91,6 +91,14 @@ class TrainStep(nn.Cell):
         noise: Tensor,
         *user_rows: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One step of the optimizer, and of the codebooks where tokens are quantized.
+
+        ``restart_rows`` (S * M * N,) int32 is that of ``ProductQuantizer.statistics``; the other inputs are
+        those of ``TrainingLoss.construct``.
+
+        Returns:
+            total, softmax and commitment loss, means over all workers; codes (Q, K_u, M) of this worker.
+        """
         (total, softmax, commitment, tokens, codes), gradients = self.gradients(
             history,
             query_index,
@@ -135,6 +143,7 @@ class CodesOfBatch(nn.Cell):
         self.every_position, self.use_noise = loss.every_position, loss.use_noise
 
     def construct(self, history: Tensor, query_index: Tensor, noise: Tensor, *user_rows: Tensor) -> Tensor:
+        """(S, L) int32, (Q,) int32, dropout noise, user feature rows (S, ...) -> term ids (Q, K_u) int32."""
         queries = self.network.training_queries(
             history,
             user_rows,
@@ -147,7 +156,7 @@ class CodesOfBatch(nn.Cell):
 class CodeSharing:
     """Finds the distinct codes of a batch before its step, so that the scorer runs once for each of them.
 
-    The number of distinct codes is the shape of an input, and a new shape compiles the step anew: it is
+    The number of distinct codes is the shape of an input, and a new shape recompiles the step: it is
     rounded up to one of few sizes, at most a third too large.
 
     Args:

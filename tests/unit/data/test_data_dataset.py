@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sparcode.config.data_schema import DataConfig, SyntheticConfig
-from sparcode.data import store
+from sparcode.data import dataset_directory
 from sparcode.data.dataset import Dataset, prepare_dataset, preprocess
 from sparcode.errors import DataError, OutputError
 
@@ -103,7 +103,7 @@ def test_a_full_disk_leaves_the_old_data_set_and_nothing_half_written(config, di
         path.write_bytes(b"partial")
 
     before = Dataset.load(directory).fingerprint
-    monkeypatch.setattr(store.np, "save", save)
+    monkeypatch.setattr(dataset_directory.np, "save", save)
     with pytest.raises(OutputError, match="No space left on device"):
         preprocess(config)
     assert [entry.name for entry in directory.parent.iterdir()] == ["small"]
@@ -164,8 +164,8 @@ def replace_array(directory: Path, name: str, array: np.ndarray) -> None:
     np.save(directory / name, array)
     path = directory / "dataset.json"
     description = json.loads(path.read_text())
-    description["sha256"][name] = store.file_sha256(directory / name)
-    description["fingerprint"] = store.fingerprint(description)
+    description["sha256"][name] = dataset_directory.file_sha256(directory / name)
+    description["fingerprint"] = dataset_directory.fingerprint(description)
     path.write_text(json.dumps(description))
 
 

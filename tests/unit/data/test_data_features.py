@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sparcode.data.features import encode_features
+from sparcode.data.feature_arrays import encode_features
 from sparcode.data.raw import RawFeature
 from sparcode.errors import DataError
 from sparcode.types import FeatureSpec

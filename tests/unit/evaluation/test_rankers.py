@@ -10,7 +10,7 @@ import pytest
 
 from helpers import interactions, tiny_config, tiny_dataset
 from sparcode.data.dataset import Dataset
-from sparcode.evaluation.queries import QuerySet, query_set
+from sparcode.evaluation.query_set import QuerySet, query_set
 from sparcode.evaluation.rankers import (
     ExhaustiveRanker,
     IndexRanker,

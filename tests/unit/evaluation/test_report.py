@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sparcode.errors import OutputError
-from sparcode.evaluation.queries import QuerySet
+from sparcode.evaluation.query_set import QuerySet
 from sparcode.evaluation.report import fidelity, latency, relevance, render
 from sparcode.files import check_writable
 from sparcode.training.world import World
@@ -141,7 +141,7 @@ def test_the_table_shows_every_metric_and_part() -> None:
     assert "fidelity: index_recall@50 1" in text
     assert "index: num_postings 123,456" in text
     assert "latency" not in text
-    assert "retrieved by index, best 200 re-ranked, 6,040" in render({**report, "rerank": 200})
+    assert "retrieved by index, best 200 rescored, 6,040" in render({**report, "rescore": 200})
 
 
 def test_json_path_is_checked_before_the_work(tmp_path):

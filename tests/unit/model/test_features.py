@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
-from sparcode.model.features import FeatureEmbedding, FeatureStore
+from sparcode.model.feature_embeddings import FeatureEmbedding, FeatureStore
 from sparcode.model.item_tower import ItemTower, TowerOptions
 from sparcode.types import FeatureSpec
 

@@ -46,6 +46,16 @@ def spread(network: Any) -> Any:
     return network
 
 
+def centred(network: Any) -> Any:
+    """The network with an output bias, if its scorer has one, that leaves scores of either sign."""
+    if hasattr(network.scorer, "output"):
+        tokens = Tensor(network.term_codebooks().reshape(-1, 8))
+        scores = TokenItemScorer(network)(tokens, Tensor(IDS), *item_rows()).asnumpy()
+        bias = network.scorer.output.bias
+        bias.set_data(bias - float(np.median(scores)))
+    return network
+
+
 def copy_weights(source: Any, target: Any) -> None:
     """Set every parameter of the target that the source has too."""
     mine = {parameter.name: parameter for parameter in target.get_parameters()}
@@ -146,7 +156,7 @@ def test_the_score_by_definition(scorer_name: str, shared: bool, signed: bool) -
         "model.scorer.name": scorer_name,
         "model.quantizer.shared": shared,
     }
-    network = spread(make_network("sparcode", **values))
+    network = centred(spread(make_network("sparcode", **values)))
     terms, weights, tokens = (part.asnumpy() for part in CodeEncoder(network)(*query_inputs()))
     assert (weights == 1).all()
     assert weights.shape == terms.shape
@@ -192,7 +202,8 @@ def as_two_tower(values: dict[str, Any]) -> tuple[dict[str, np.ndarray], np.ndar
     inputs = query_inputs()
     scores = {}
     for name in ("all_to_all", "sparcode"):
-        network = make_network(name, **values, **{"model.score_bias": 40.0})
+        known = {key: value for key, value in values.items() if name == "sparcode" or "quantizer" not in key}
+        network = make_network(name, **known, **{"model.score_bias": 40.0})
         shift = 0.0 if values.get("model.signed_scores", True) else 3 * 40.0
         copy_weights(rival, network)
         if name == "sparcode":  # as many codewords as queries: none of them loses anything

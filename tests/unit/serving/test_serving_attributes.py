@@ -11,7 +11,7 @@ from bundle_cases import NUM_ITEMS, Case, copy_of, exported
 from sparcode.errors import BundleError
 from sparcode.index.filters import FilterCompiler
 from sparcode.serving import Retriever, open_bundle
-from sparcode.serving.attributes import attributes_of_features, changed_attributes
+from sparcode.serving.item_attributes import attributes_of_features, changed_attributes
 from sparcode.types import FeatureSpec
 
 SPECS = [

@@ -1,4 +1,4 @@
-"""Items of a bundle added, removed and scored anew: answers, files, and what is refused."""
+"""Items of a bundle added, removed and rescored: answers, files, and what is refused."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_the_script_applies_files_in_place(tmp_path: Path, capsys: pytest.Captur
     rescore.write_text(f"{external(5)}\n", encoding="utf-8")
     files = ["--add", str(add), "--remove", str(remove), "--rescore", str(rescore)]
     main(["--bundle", str(path), *files])
-    assert "1 items added, 2 removed, 1 scored anew" in capsys.readouterr().out
+    assert "1 items added, 2 removed, 1 rescored" in capsys.readouterr().out
     bundle = open_bundle(path)
     assert bundle.item_ids[-1] == "new"
     assert bundle.removed.tolist() == [2, 3]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from helpers import ring_config, tiny_config, tiny_dataset
-from sparcode.config.arguments import EvalArguments, TrainArguments
+from sparcode.config.command_lines import EvalArguments, TrainArguments
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchOptions, make_batches
 from sparcode.errors import CheckpointError, ConfigError, OutputError, TrainingError

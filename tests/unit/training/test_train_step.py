@@ -20,7 +20,7 @@ from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.pipeline import runs
 from sparcode.pipeline import train as train_pipeline
-from sparcode.pipeline.queries import user_arrays
+from sparcode.pipeline.model_inputs import user_arrays
 from sparcode.training.encoding import encode_queries, sample_tokens
 from sparcode.training.step import CodeSharing, StepInputs, TrainStep, make_optimizer, set_learning_rate
 from sparcode.training.world import World
@@ -133,8 +133,8 @@ def test_a_step_moves_every_weight_and_the_codebooks_by_ema_alone(shared: bool) 
     }
     bench = make_bench(values, quantize=True)
     # zero output weights, as at the start, keep gradients from the layers below
-    output = bench.network.scorer.output.weight
-    output.set_data(Tensor(np.random.default_rng(3).normal(size=output.shape).astype(np.float32)))
+    for output in (bench.network.scorer.output.weight, bench.network.tower.perceptron.layers[-1].weight):
+        output.set_data(Tensor(np.random.default_rng(3).normal(size=output.shape).astype(np.float32)))
     before = {part.name: part.asnumpy().copy() for part in bench.network.get_parameters()}
     quantizer = bench.network.quantizer
     list(bench.run(1))
@@ -188,10 +188,10 @@ def test_the_random_numbers_of_a_step_depend_on_seed_and_step_alone(shared: bool
     first, again, later = arrays(5), arrays(5), arrays(6)
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, other)
-    for place in (0, 5, 7, 8):  # restart rows, candidates, quantized queries, noise
+    for place in (0, 5, 7, 10):  # restart rows, candidates, quantized queries, noise
         assert (first[place] != later[place]).any()
-    assert first[8].shape == (3, 16, 6, 8)
-    assert first[8].dtype == np.uint8
+    assert first[10].shape == (3, 16, 6, 8)
+    assert first[10].dtype == np.uint8
     restart_rows = first[0]
     assert restart_rows.shape == ((8,) if shared else (24,))
     rows = int(batch.weights.sum()) * (3 if shared else 1)
@@ -224,7 +224,7 @@ def test_the_random_numbers_of_the_shares_are_those_of_the_batch(shared: bool) -
         np.testing.assert_array_equal(own[6][: len(share.places)], whole[6][share.places])
         real = share.batch.history.any(1)
         np.testing.assert_array_equal(own[7][: len(share.places)], whole[7][share.places])
-        np.testing.assert_array_equal(own[8][:, real], whole[8][:, share.rows[real]])
+        np.testing.assert_array_equal(own[10][:, real], whole[10][:, share.rows[real]])
     np.testing.assert_array_equal(found, 1)  # every codeword restarts from the tokens of one worker
 
 
@@ -244,7 +244,7 @@ def test_the_configured_share_of_queries_is_quantized() -> None:
     some, part = chosen(0.3)
     assert set(np.unique(some)) == {0.0, 1.0}
     assert some.mean() == pytest.approx(0.3, abs=0.02)
-    assert (some.mean(0) < 0.5).all()  # drawn anew every step
+    assert (some.mean(0) < 0.5).all()  # resampled every step
     for place in set(range(len(whole))) - {7}:  # all else is as it was
         np.testing.assert_array_equal(whole[place], part[place])
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from sparcode.errors import IndexFormatError, UsageError
-from sparcode.index.filters.columns import check_column, kind_of
+from sparcode.index.filters.attribute_columns import check_column, kind_of
 from sparcode.index.storage.section_directory import (
     DirectoryFormat,
     open_section,
@@ -25,7 +25,7 @@ class ItemAttributes:
     """Named columns over the items of a catalogue; immutable.
 
     Args:
-        columns: by name, all over the same items, see :mod:`sparcode.index.filters.columns`.
+        columns: by name, all over the same items, see :mod:`sparcode.index.filters.attribute_columns`.
 
     Raises:
         IndexFormatError: columns of different lengths, or one whose invariants do not hold.
@@ -65,7 +65,7 @@ class ItemAttributes:
             raise IndexFormatError(f"inconsistent attributes: {error}", where=directory) from error
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write the directory (docs/filters.md); attributes already there are replaced at one stroke.
+        """Write the directory (docs/filters.md); attributes already there are replaced atomically.
 
         Raises:
             OutputError: the directory cannot be written; what was there before still is.

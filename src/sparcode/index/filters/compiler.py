@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from sparcode.errors import UsageError
 from sparcode.index import bitsets as bits
+from sparcode.index.filters.attribute_columns import kind_of
 from sparcode.index.filters.attributes import ItemAttributes
-from sparcode.index.filters.columns import kind_of
-from sparcode.index.filters.parser import parse_predicate
+from sparcode.index.filters.predicate_parser import parse_predicate
 from sparcode.index.filters.predicates import (
     And,
     Compare,
@@ -60,7 +60,7 @@ class FilterCompiler:
     ``num_items / 8`` bytes.
 
     Args:
-        attributes: what predicates speak of.
+        attributes: what predicates are evaluated on.
         cache_bytes: bound of all that is remembered; the least recently used is forgotten first.
     """
 

@@ -1,1 +1,1 @@
-"""Adding, removing and scoring items anew in an index that is being searched."""
+"""Adding, removing and rescoring items in an index that is being searched."""

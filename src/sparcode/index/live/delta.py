@@ -62,7 +62,7 @@ def lists_of_items(postings: Postings, owned: bits.Bits) -> Lists:
 
 
 def merge_postings(parts: Sequence[tuple[Postings, bits.Bits]], num_items: int) -> Postings:
-    """Posting lists with what is in force of several.
+    """Posting lists with the live postings of several.
 
     Memory: some 40 bytes a posting.
 

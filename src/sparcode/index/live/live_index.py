@@ -1,4 +1,4 @@
-"""An index that changes while it is searched: items are added, removed and scored anew (docs/updates.md)."""
+"""An index that changes while it is searched: items are added, removed and rescored (docs/updates.md)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sparcode.index.filters.attributes import ItemAttributes
 from sparcode.index.filters.compiler import FilterCompiler
 from sparcode.index.inverted_index import InvertedIndex
 from sparcode.index.live.delta import lists_of_items, merge_postings, score_items
+from sparcode.index.live.live_directory import read_snapshot, write_snapshot
 from sparcode.index.live.snapshot import Segment, Snapshot
-from sparcode.index.live.store import read_snapshot, write_snapshot
 from sparcode.index.postings import MAX_ITEM_ID, join_lists
 from sparcode.types import SearchResult
 
@@ -27,7 +27,7 @@ from sparcode.types import SearchResult
 class LiveIndex:
     """An inverted index with updates: a base, rewritten by :meth:`compact` alone, and one delta over it.
 
-    An update makes the delta anew, in time that grows with the delta; compact when it has become large.
+    An update rebuilds the delta, in time that grows with the delta; compact when it has become large.
 
     After any sequence of updates, results are bit for bit those of an index whose list of term t holds every
     live item i with ``score(t, i) > floor_t``, at ``score(t, i) - floor_t``. Floors are those of the base and
@@ -40,7 +40,7 @@ class LiveIndex:
         codebooks: (S, M, N, d) float32, what the scorers of updates take, see ``codes.tokens_of_terms``.
 
     Terms beyond those of codes have lists that no scorer makes, such as those of history items. An item keeps
-    its postings there when it is scored anew, and when it is added again unless :meth:`compact` has dropped
+    its postings there when it is rescored, and when it is added again unless :meth:`compact` has dropped
     them since it was removed; a new item has none.
 
     Raises:
@@ -147,7 +147,7 @@ class LiveIndex:
             self._snapshot = replace(old, segments=(whole,))
 
     def set_attributes(self, attributes: ItemAttributes) -> None:
-        """What ``where`` of a search speaks of from now on; kept apart from the index on disk.
+        """Set what ``where`` of a search is evaluated on; kept apart from the index on disk.
 
         Raises:
             UsageError: they are of more items than the catalogue.
@@ -238,7 +238,7 @@ def _bury(segments: tuple[Segment, ...], ids: NDArray[np.int64]) -> tuple[Segmen
 
 
 def _merged(segments: Sequence[Segment], num_items: int, like: InvertedIndex) -> Segment:
-    """One segment with what is in force of several, and the floors and metadata of an index."""
+    """One segment with the live postings of several, and the floors and metadata of an index."""
     parts = [(segment.index.postings, segment.owned) for segment in segments]
     owned = bits.no_items(num_items)
     for segment in segments:

@@ -12,14 +12,14 @@ from sparcode.errors import UsageError
 from sparcode.index.bitsets import Bits
 from sparcode.index.filters.compiler import FilterCompiler, Where
 from sparcode.index.inverted_index import InvertedIndex, Kernel
-from sparcode.index.search.queries import IdFilter, make_id_lists
+from sparcode.index.search.arguments import IdFilter, make_id_lists
 from sparcode.index.search.results import best_candidates
 from sparcode.types import SearchResult
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """Posting lists of some items; of these, what is in force.
+    """Posting lists of some items, and which of them are live.
 
     Attributes:
         index: all posting lists.
@@ -42,7 +42,7 @@ class Snapshot:
     Attributes:
         segments: the base, and what was added since, if anything was; over the same terms.
         num_items: the largest item id that a filter may name.
-        filters: what ``where`` speaks of, None without attributes; items beyond its own match no predicate.
+        filters: what ``where`` is evaluated on, None without attributes; items beyond its own match nothing.
     """
 
     segments: tuple[Segment, ...]
@@ -63,13 +63,13 @@ class Snapshot:
         mask: Bits | None = None,
         fill: bool = False,
     ) -> SearchResult:
-        """Exact top-k items of each query, as :meth:`sparcode.index.InvertedIndex.search` has it.
+        """Exact top-k items of each query.
 
         All postings of an item lie in one segment, so an item's score is added up there and only there, in
         the order of the terms, and the best of all segments are the best.
 
-        Args:
-            mask: items that may be results, (num_words,) or (B, num_words) uint64 over ``num_items``.
+        The arguments are those of :meth:`sparcode.index.InvertedIndex.search`, with ``mask`` (num_words,) or
+        (B, num_words) uint64 over ``num_items``.
 
         Raises:
             UsageError: an argument is out of range or of a wrong shape.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sparcode.errors import IndexFormatError
 from sparcode.index.packed.bits import check_ids
-from sparcode.index.packed.lists import PackedLists
+from sparcode.index.packed.packed_lists import PackedLists
 from sparcode.index.postings import MAX_ITEM_ID
 
 _CHECK_CODES = 1 << 22

@@ -38,7 +38,7 @@ def gather_lists(lists, term_ids, item_ids, out, starts, stops):  # type: ignore
 
     Args:
         lists: lengths (T,), id_starts (T + 1,), code_starts (T + 1,), steps (T,), ids and codes of
-            :class:`sparcode.index.packed.lists.PackedLists`; halves as uint16.
+            :class:`sparcode.index.packed.packed_lists.PackedLists`; halves as uint16.
         term_ids: (b, K) int64, -1 = no term.
         item_ids: int32, written; room for all postings.
         out: the float32 array of scores, written, and the same memory as uint32.

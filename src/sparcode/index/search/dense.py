@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparcode.errors import UsageError
 from sparcode.index.bitsets import unpack_bits
-from sparcode.index.search.queries import IdFilter, IdLists, make_id_lists, make_mask
+from sparcode.index.search.arguments import IdFilter, IdLists, make_id_lists, make_mask
 from sparcode.index.search.results import no_results, top_k_of_scores
 from sparcode.types import SearchResult
 

@@ -16,9 +16,9 @@ import numpy as np
 from sparcode.index.arrays import read_only
 from sparcode.index.bitsets import num_words
 from sparcode.index.postings import make_postings
+from sparcode.index.search.arguments import QueryBatch, make_id_lists, make_mask, make_weights
 from sparcode.index.search.kernel import search_rows
-from sparcode.index.search.lists import ListSource, PlainLists
-from sparcode.index.search.queries import QueryBatch, make_id_lists, make_mask, make_weights
+from sparcode.index.search.list_source import ListSource, PlainLists
 from sparcode.index.search.results import no_results
 from sparcode.types import SearchResult
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.index import bitsets as bits
-from sparcode.index.search.queries import QueryBatch
+from sparcode.index.search.arguments import QueryBatch
 from sparcode.types import NO_ITEM, SearchResult
 
 _WORDS = 64

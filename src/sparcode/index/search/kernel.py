@@ -200,7 +200,7 @@ def search_rows(lists, queries, allowed, sizes, out):  # type: ignore[no-untyped
     """Search the queries ``first, first + 1, ...``, one for each row of the lists.
 
     Args:
-        lists: arrays of :class:`sparcode.index.search.lists.QueryLists`.
+        lists: arrays of :class:`sparcode.index.search.list_source.QueryLists`.
         queries: weights, exclude lists, allow lists and masks.
         allowed: bitset of all items, all 0, and the same array read-only.
         sizes: first query, results per query, num_items.

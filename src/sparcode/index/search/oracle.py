@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sparcode.index.search.queries import QueryBatch
+from sparcode.index.search.arguments import QueryBatch
 from sparcode.index.search.results import no_results
 from sparcode.types import SearchResult
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sparcode.errors import IndexFormatError
 from sparcode.index.packed.checks import check_packed_contents, check_packed_structure
 from sparcode.index.packed.coding import CODE_TYPES, ENCODINGS
-from sparcode.index.packed.lists import PackedLists
+from sparcode.index.packed.packed_lists import PackedLists
 from sparcode.index.postings import Postings, check_contents, check_structure, make_floors
 from sparcode.index.storage.section_directory import (
     MANIFEST_NAME,

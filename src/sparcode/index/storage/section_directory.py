@@ -56,7 +56,7 @@ def write_directory(
     content: Mapping[str, Any],
     sections: Mapping[str, tuple[NDArray, str]],
 ) -> None:
-    """Write sections and manifest, replacing what is already there at one stroke.
+    """Write sections and manifest, replacing what is already there atomically.
 
     Args:
         directory: created with its parents if missing.

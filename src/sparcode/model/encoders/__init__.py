@@ -1,4 +1,4 @@
-"""History encoders, one a file (see ``sparcode.model.registry``), and the query encoder around them."""
+"""History encoders, one a file (see ``sparcode.model.building``), and the query encoder around them."""
 
 from sparcode.model.encoders.base import HistoryEncoder
 

@@ -21,6 +21,7 @@ class HistoryEncoder(nn.Cell):
     """Number of (S, L, d) blocks of uint8 dropout noise that one forward pass uses."""
 
     def states(self, items: Tensor, mask: Tensor, noise: Tensor | None) -> Tensor:
+        """Item vectors (S, L, d), mask (S, L), noise (layers, S, L, d) or None -> states (S, L, d)."""
         raise NotImplementedError
 
     def output(self, states: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ class DNNEncoder(HistoryEncoder):
         self.one = Tensor(1.0, ms.float32)
 
     def states(self, items: Tensor, mask: Tensor, noise: Tensor | None) -> Tensor:
+        """(S, L, d), mask (S, L) -> states (S, L, d): MLP of the mean of each prefix, plus that mean."""
         weights = ops.expand_dims(mask, -1)
         total = ops.matmul(self.prefix, items * weights)  # (S, L, d), sums over prefixes
         count = ops.matmul(self.prefix, weights)  # (S, L, 1)
@@ -46,6 +47,7 @@ class DNNEncoder(HistoryEncoder):
         return pooled + self.mlp(pooled)
 
     def last(self, items: Tensor, mask: Tensor, noise: Tensor | None) -> Tensor:
+        """(S, L, d), mask (S, L) -> query vectors (S, d), without the states of shorter prefixes."""
         pooled = masked_mean(items, mask)
         return pooled + self.mlp(pooled)
 

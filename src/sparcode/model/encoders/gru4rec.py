@@ -36,6 +36,7 @@ class GRULayer(nn.Cell):
         self.width = width
 
     def construct(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(S, L, d), mask (S, L) -> hidden states (S, L, d); padding leaves the state as it is."""
         steps = ops.unstack(self.from_input(x), axis=1)  # L x (S, 3d)
         masks = ops.unstack(ops.expand_dims(mask, -1), axis=1)  # L x (S, 1)
         hidden = ops.zeros_like(ops.split(steps[0], self.width, 1)[0])
@@ -68,6 +69,7 @@ class GRU4RecEncoder(HistoryEncoder):
         self.noise_layers = num_layers if dropout > 0 else 0
 
     def states(self, items: Tensor, mask: Tensor, noise: Tensor | None) -> Tensor:
+        """(S, L, d), mask (S, L), noise (layers, S, L, d) or None -> states (S, L, d)."""
         x = items
         noises = () if noise is None else ops.unstack(noise, axis=0)
         for number, layer in enumerate(self.layers):

@@ -55,6 +55,7 @@ class AttentionBlock(nn.Cell):
         return self.output(mixed.transpose(0, 2, 1, 3).reshape(x.shape))
 
     def construct(self, x: Tensor, additive_mask: Tensor, noise: tuple[Tensor, ...]) -> Tensor:
+        """(S, L, d), mask added to logits (S, heads, L, L), noise 2 x (S, L, d) or () -> (S, L, d)."""
         attended = self._attend(x, additive_mask)
         if noise:
             attended = self.dropout(attended, noise[0])
@@ -104,6 +105,7 @@ class SASRecEncoder(HistoryEncoder):
         self.noise_layers = 1 + NOISE_PER_BLOCK * num_layers if dropout > 0 else 0
 
     def states(self, items: Tensor, mask: Tensor, noise: Tensor | None) -> Tensor:
+        """(S, L, d), mask (S, L), noise (layers, S, L, d) or None -> states (S, L, d)."""
         x = items + self.positions
         layers = () if noise is None else ops.unstack(noise, axis=0)  # slices take seven times as long on CPU
         if layers:
@@ -116,6 +118,7 @@ class SASRecEncoder(HistoryEncoder):
         return x
 
     def output(self, states: Tensor) -> Tensor:
+        """States (N, d) -> query vectors (N, d), through the last layer norm."""
         return self.final_norm(states)
 
 

@@ -1,4 +1,4 @@
-"""Interaction scorers, one a file: see ``sparcode.model.registry``."""
+"""Interaction scorers, one a file: see ``sparcode.model.building``."""
 
 from sparcode.model.interaction.base import InteractionScorer
 

@@ -89,6 +89,7 @@ class AttentionScorer(InteractionScorer):
         return ops.concat(parts, -1)
 
     def combine(self, token_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(..., 4 H), (..., K_i * 4 H), broadcast against each other -> scores (...)."""
         pieces = ops.split(token_parts, self.hidden_size, -1)
         item_pieces = ops.split(item_parts, self.hidden_size, -1)
         rows = 1 + self.num_item_tokens

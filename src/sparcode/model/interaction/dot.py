@@ -32,18 +32,23 @@ class DotScorer(InteractionScorer):
         self.width = width
 
     def pair_kernel(self) -> PairKernel:
+        """The product of token part and item part."""
         return PairKernel(self.width)
 
     def token_part(self, tokens: Tensor) -> Tensor:
+        """(..., d) -> (..., d), as they are."""
         return tokens
 
     def item_part(self, vectors: Tensor, tokens: tuple[Tensor, ...]) -> Tensor:
+        """Item vectors (C, d) -> (C, d), as they are."""
         return vectors
 
     def combine(self, token_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(..., d), (..., d), broadcast against each other -> scores (...)."""
         return (token_parts * item_parts).sum(-1)
 
     def cross(self, token_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(T, d), (C, d) -> (T, C)."""
         return dot_products(token_parts, item_parts)
 
 

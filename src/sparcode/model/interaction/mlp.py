@@ -33,7 +33,7 @@ class ReluSum(nn.Cell):
     """
 
     def construct(self, token_hidden: Tensor, item_hidden: Tensor, weights: Tensor) -> Tensor:
-        """a (H, T), c (H, C), w (H,) -> (T, C)."""
+        """Hidden inputs a (H, T), c (H, C), weights w (H,) -> (T, C)."""
         tokens, items = ops.unstack(token_hidden, axis=0), ops.unstack(item_hidden, axis=0)
         scales = ops.unstack(weights, axis=0)
         total = ops.relu(ops.expand_dims(tokens[0], 1) + ops.expand_dims(items[0], 0)) * scales[0]
@@ -83,24 +83,29 @@ class MLPScorer(InteractionScorer):
         self.relu_sum = ReluSum()
 
     def pair_kernel(self) -> PairKernel | None:
+        """The compiled sum over hidden units with the present weights; None with more than one layer."""
         if len(self.deeper):
             return None
         weights = self.output.weight.asnumpy().reshape(-1)
         return PairKernel(0, self.hidden_size, weights, float(self.output.bias.asnumpy()[0]))
 
     def token_part(self, tokens: Tensor) -> Tensor:
+        """(..., d) -> (..., H): W_x x + c."""
         return self.from_token(tokens)
 
     def item_part(self, vectors: Tensor, tokens: tuple[Tensor, ...]) -> Tensor:
+        """Item vectors (C, d) -> (C, H): W_v v."""
         return self.from_item(vectors)
 
     def combine(self, token_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(..., H), (..., H), broadcast against each other -> scores (...)."""
         hidden = ops.relu(token_parts + item_parts)  # (..., H)
         for layer in self.deeper:
             hidden = ops.relu(layer(hidden))
         return self.output(hidden).squeeze(-1)
 
     def cross(self, token_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(T, H), (C, H) -> (T, C), one hidden unit at a time where there is one hidden layer."""
         if len(self.deeper) == 0:
             weights = self.output.weight.reshape(-1)
             scores = self.relu_sum(token_parts.transpose(1, 0), item_parts.transpose(1, 0), weights)

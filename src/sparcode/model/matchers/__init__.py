@@ -1,1 +1,1 @@
-"""Matching models, one a file: see ``sparcode.model.registry``."""
+"""Matching models, one a file: see ``sparcode.model.building``."""

@@ -12,9 +12,9 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
 from sparcode.config.model_schema import InteractionOptions
+from sparcode.model.building import build as build_part
 from sparcode.model.interaction import InteractionScorer
 from sparcode.model.matching import MatchingNetwork, Towers
-from sparcode.model.registry import build as build_part
 from sparcode.model.tokenizer import Tokenizer, TokenLift
 
 
@@ -28,7 +28,7 @@ def leaky_gradient_relu(x: Tensor, leak: float) -> Tensor:
     """max(x, 0) whose gradient below zero is ``leak`` instead of 0.
 
     For positives only: a positive that the ReLU has silenced can recover. For negatives the leak would push
-    silent scores down for ever.
+    silent scores down without end.
     """
     below = ops.minimum(x, ops.zeros_like(x)) * leak
     return ops.relu(x) + (below - ops.stop_gradient(below))
@@ -72,15 +72,19 @@ class SignedScore(nn.Cell):
     signed = True
 
     def construct(self, token_scores: Tensor) -> Tensor:
+        """What a posting list holds: E (...), as it is."""
         return token_scores
 
     def parts(self, token_scores: Tensor) -> Tensor:
+        """E (...) -> what each token adds to the score of the query: E."""
         return token_scores
 
     def total(self, token_scores: Tensor) -> Tensor:
+        """E (Q, K_u, ...) -> query scores (Q, ...)."""
         return token_scores.sum(1)
 
     def positive_total(self, token_scores: Tensor) -> Tensor:
+        """As ``total``."""
         return token_scores.sum(1)
 
 
@@ -129,6 +133,7 @@ class AllToAll(MatchingNetwork):
         self.adds_tokens = self.score.signed and self.scorer.bilinear
 
     def item_part(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
+        """Item ids (C,) and their feature rows (C, ...) -> the scorer's item parts (C, P_i)."""
         tokens = self.tower.tokens(ids, feature_rows)
         return self.scorer.item_part(self.tower.combined(tokens), tokens)
 
@@ -137,6 +142,7 @@ class AllToAll(MatchingNetwork):
         return self.tokenizer(queries)
 
     def query_part(self, queries: Tensor) -> Tensor:
+        """Query vectors (Q, d) -> (Q, K_u, P_t), or (Q, P_t) of summed tokens; see ``query_part_of``."""
         return self.query_part_of(self.tokens(queries))
 
     def query_part_of(self, tokens: Tensor) -> Tensor:
@@ -155,6 +161,7 @@ class AllToAll(MatchingNetwork):
         return self.score(self.scorer.cross(token_parts, item_parts))
 
     def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(Q, K_u, P_t) or, of summed tokens, (Q, P_t); (C, P_i) -> scores (Q, C)."""
         if self.adds_tokens:
             return self.scorer.cross(query_parts, item_parts)
         width = query_parts.shape[-1]
@@ -162,6 +169,7 @@ class AllToAll(MatchingNetwork):
         return self.score.total(scores.reshape(-1, self.num_tokens, item_parts.shape[0]))
 
     def aligned(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(Q, K_u, P_t) or, of summed tokens, (Q, P_t); (Q, P_i) -> scores (Q,)."""
         if self.adds_tokens:
             return self.scorer.combine(query_parts, item_parts)
         return self.score.positive_total(self.scorer.aligned(query_parts, item_parts))

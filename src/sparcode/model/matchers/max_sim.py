@@ -47,6 +47,7 @@ class MaxSim(MatchingNetwork):
         return product(queries, self.project).reshape(-1, self.num_vectors, queries.shape[1])
 
     def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(Q, K_u, d), (C, d) -> (Q, C): the largest dot product over the K_u vectors."""
         # one (Q, C) plane for each k: a maximum over an axis of (Q, K_u, C) is slower, forward and backward
         vectors = ops.unstack(query_parts, axis=1)
         best = dot_products(vectors[0], item_parts)
@@ -55,6 +56,7 @@ class MaxSim(MatchingNetwork):
         return best
 
     def aligned(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(Q, K_u, d), (Q, d) -> (Q,)."""
         return ops.amax((query_parts * ops.expand_dims(item_parts, 1)).sum(-1), 1)
 
 

@@ -79,11 +79,13 @@ class MixtureOfLogits(MatchingNetwork):
         self.pair_output = nn.Dense(sizes.gate_size, self.num_logits)
 
     def item_part(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> Tensor:
+        """Item ids (C,) and their feature rows -> (C, K_x * D + P): unit components, then gate."""
         vectors = self.tower(ids, feature_rows)
         components = product(vectors, self.item_project)
         return ops.concat((self._unit(components), self.item_gate(vectors)), 1)
 
     def query_part(self, queries: Tensor) -> Tensor:
+        """Query vectors (Q, d) -> (Q, K_u * D + P): unit components / temperature, then gate."""
         components = self._unit(product(queries, self.query_project)) / self.temperature
         return ops.concat((components, self.query_gate(queries)), 1)
 
@@ -93,6 +95,7 @@ class MixtureOfLogits(MatchingNetwork):
         return (rows * inverse_lengths(rows)).reshape(components.shape)
 
     def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(Q, K_u * D + P), (C, K_x * D + P) -> scores (Q, C)."""
         queries, items = query_parts.shape[0], item_parts.shape[0]
         size = self.component_size
         f, u = ops.split(query_parts, [self.query_width, self.num_logits], 1)
@@ -104,6 +107,7 @@ class MixtureOfLogits(MatchingNetwork):
         return self._mix(logits, gate.reshape(self.num_logits, -1)).reshape(queries, items)
 
     def aligned(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(Q, K_u * D + P), (Q, K_x * D + P) -> scores (Q,)."""
         size = self.component_size
         f, u = ops.split(query_parts, [self.query_width, self.num_logits], 1)
         g, w = ops.split(item_parts, [self.item_width, self.num_logits], 1)

@@ -61,12 +61,15 @@ class WarmStart(MatchingNetwork):
         self.lift = interaction.lift
 
     def query_part(self, queries: Tensor) -> Tensor:
+        """Query vectors (Q, d) -> sums of lifted unquantized tokens (Q, d)."""
         return self.lift.total(self.tokenizer(queries))
 
     def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(Q, d), (C, d) -> (Q, C)."""
         return dot_products(query_parts, item_parts)
 
     def aligned(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(Q, d), (Q, d) -> (Q,)."""
         return (query_parts * item_parts).sum(-1)
 
 
@@ -90,6 +93,7 @@ class SparCode(AllToAll):
         self._warm = (WarmStart(towers, interaction),) if self.shares_codes else ()
 
     def warm_start(self) -> MatchingNetwork:
+        """What the phase without quantization trains: dot products, or this network if its scorer is one."""
         return self._warm[0] if self._warm else self
 
     def code_terms(self, queries: Tensor) -> Tensor:
@@ -99,9 +103,9 @@ class SparCode(AllToAll):
     def shared_cross(self, parts: Tensor, item_parts: Tensor, rows: Tensor, counts: Tensor) -> Tensor:
         """As ``cross``, with the scorer evaluated once for each of the U distinct codes of the batch.
 
-        Tokens of one code are equal, and so are their parts; their mean stands for them all. So the scorer
-        sends the gradient of a code to its tokens in equal shares: each gets the mean of what the queries
-        with that code ask for, and all together get the sum, as without sharing.
+        Tokens of one code are equal, and so are their parts; their mean is used for all of them. So the
+        scorer sends the gradient of a code to its tokens in equal shares: each gets the mean of what the
+        queries with that code ask for, and all together get the sum, as without sharing.
 
         Args:
             parts: token parts (Q, K_u, P_t) of quantized tokens.
@@ -121,6 +125,7 @@ class SparCode(AllToAll):
     def training_parts(
         self, queries: Tensor, quantized_queries: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As in ``MatchingNetwork``, with tokens (Q, K_u, D) and codes (Q, K_u, M) of the quantizer."""
         if quantized_queries is None:
             return super().training_parts(queries, None)
         tokens = self.tokens(queries)  # (Q, K_u, D)

@@ -21,12 +21,15 @@ class TwoTower(MatchingNetwork):
     """score(q, i) = <q, v_i>; query part and item part are the vectors themselves."""
 
     def query_part(self, queries: Tensor) -> Tensor:
+        """Query vectors (Q, d) -> (Q, d), as they are."""
         return queries
 
     def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(Q, d), (C, d) -> (Q, C)."""
         return dot_products(query_parts, item_parts)
 
     def aligned(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(Q, d), (Q, d) -> (Q,)."""
         return (query_parts * item_parts).sum(-1)
 
 

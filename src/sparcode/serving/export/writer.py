@@ -34,8 +34,8 @@ from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matchers.two_tower import TwoTower
 from sparcode.model.matching import MatchingNetwork
 from sparcode.serving import manifest as names
-from sparcode.serving.attributes import attributes_of_features
 from sparcode.serving.bundle import BUNDLE_ID_KEY, array_layout, file_entry
+from sparcode.serving.item_attributes import attributes_of_features
 from sparcode.serving.manifest import GraphSpec, Manifest, TensorSpec, item_feature_file, write_manifest
 from sparcode.serving.mindir import placeholder
 from sparcode.types import FeatureSpec
