@@ -38,7 +38,7 @@ SECONDS=0
 step_number=0
 step() {
     step_number=$((step_number + 1))
-    printf '\n[%d/8, %d:%02d] %s\n' "$step_number" "$((SECONDS / 60))" "$((SECONDS % 60))" "$*" >&2
+    printf '\n[%d/7, %d:%02d] %s\n' "$step_number" "$((SECONDS / 60))" "$((SECONDS % 60))" "$*" >&2
 }
 
 step "environment"
@@ -51,16 +51,26 @@ settings+=(--set "data.dataset_dir=$out/dataset")
 step "data set"
 run_python preprocess.py --config_path configs/synthetic/sparcode.yaml "${settings[@]}"
 
-for model in two_tower sparcode; do
-    step "training $model"
-    run_python train.py --config_path "configs/synthetic/$model.yaml" "${settings[@]}" --output_dir "$out/$model"
-done
+# One thread for each process: threads of processes that share the cores would wait for each other.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+
+train() {
+    run_python train.py --config_path "configs/synthetic/$1.yaml" "${settings[@]}" --output_dir "$out/$1" \
+        2> >(sed "s/^/$1: /" >&2)
+}
+
+step "training the two-tower and SparCode, side by side"
+train two_tower &
+two_tower=$!
+train sparcode
+wait "$two_tower"
 
 # evaluate FILE RUN RETRIEVER [FLAG...]: the test split into FILE.json
 evaluate() {
     local file="$1" run="$2" retriever="$3"
     shift 3
-    run_python eval.py --run_dir "$out/$run" --retriever "$retriever" --json "$out/$file.json" "$@" >&2
+    run_python eval.py --run_dir "$out/$run" --retriever "$retriever" --json "$out/$file.json" \
+        --set eval.fidelity_queries=0 "$@" >&2
 }
 
 step "evaluation"
