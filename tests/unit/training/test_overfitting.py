@@ -10,6 +10,7 @@ import pytest
 from mindspore import Tensor
 
 from helpers import tiny_config
+from sparcode.data.samplers import log_weights
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import TokenEncoder
 from sparcode.model.losses import LossWeights, TrainingLoss
@@ -76,8 +77,7 @@ def memorise(model: str, targets: np.ndarray, history: np.ndarray) -> np.ndarray
         targets,
         np.ones(QUERIES, np.float32),
         every,
-        np.zeros(ITEMS, np.float32),
-        np.ones(QUERIES, np.float32),
+        log_weights(every, np.zeros(ITEMS, np.float32), targets),  # the positive is one of the candidates
         np.ones(QUERIES, np.float32),
         np.zeros(1, np.int32),
         np.zeros((1, 1), np.float32),
