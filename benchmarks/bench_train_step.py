@@ -3,8 +3,9 @@
 One optimisation step (inputs from arrays, forward, backward, Adam, codebooks, loss read back) of a SparCode
 in its quantized phase and of the two-tower, on generated interactions with the sizes of MovieLens-1M, with
 the same batch and the same 1,024 sampled negatives for all. ``wide`` has one token of full width and 8,192
-codes, ``narrow`` 16 tokens of width 4 with 256 codes each. The models take turns; pin the threads with
-OMP_NUM_THREADS.
+codes, ``narrow`` 16 tokens of width 4 with 256 codes each. ``share``: so much of the queries is scored by the
+network, the others by the dot product of the towers (train.quantized_share). The models take turns; pin the
+threads with OMP_NUM_THREADS.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from sparcode.data.samplers import CandidateSampler
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.matchers.sparcode import SparCode
-from sparcode.training.step import CODE_COUNTS, CodeSharing, StepInputs, TrainStep, make_optimizer
+from sparcode.training.step import CODE_SIZES, CodeSharing, StepInputs, TrainStep, make_optimizer
 
 BASE = Path(__file__).parents[1] / "configs" / "ml-1m"
 NUM_USERS, NUM_ITEMS, MEAN_LENGTH = 6_040, 3_260, 125
@@ -43,8 +44,12 @@ TOKENS = {
 SCORERS = {
     "dot": ("model.scorer.name=dot",),
     "mlp": ("model.scorer.name=mlp",),
-    "mlp of 16": ("model.scorer.name=mlp", "model.scorer.hidden_size=16"),
-    "attention": ("model.scorer.name=attention", "model.scorer.hidden_size=16"),
+    "mlp, share .25": ("model.scorer.name=mlp", "train.quantized_share=0.25"),
+    "attention, share .1": (
+        "model.scorer.name=attention",
+        "model.scorer.hidden_size=16",
+        "train.quantized_share=0.1",
+    ),
 }
 COLUMNS = ["tokens", "scorer", "samples_a_step", "scored_codes", "step_ms", "cpu_ms", "samples_s", "of_dot"]
 
@@ -87,11 +92,12 @@ class Model:
             network.quantizer.rows if has_codes else 0,
             1,
             (),
-            1.0,
+            config.train.quantized_share,
         )
         self._sharding = Sharding(batches, 0, 1)
         weights = LossWeights(config.model.temperature, network.commitment_weight)
-        loss = TrainingLoss(network, weights, has_codes, batches.every_position, use_noise=False)
+        mixed = config.train.quantized_share < 1.0
+        loss = TrainingLoss(network, weights, has_codes, batches.every_position, use_noise=False, mixed=mixed)
         self._sharing = CodeSharing(loss) if network.shares_codes else None
         self._step = TrainStep(loss, make_optimizer(network, config), 0.0)
         self._step.set_train(True)
@@ -118,7 +124,7 @@ class Model:
         tensors = self._inputs.tensors(batch, self._sharding.share(batch), number)
         if self._sharing is not None:
             tensors = self._sharing.add_to(tensors)
-            self.scored_codes = max(self.scored_codes, tensors[CODE_COUNTS].shape[1])
+            self.scored_codes = max(self.scored_codes, tensors[CODE_SIZES].shape[0])
         return float(self._step(*tensors)[0].asnumpy())
 
 
@@ -131,16 +137,19 @@ def generated(seed: int) -> Interactions:
     return Interactions(np.concatenate(([0], np.cumsum(lengths))), items.astype(np.int32))
 
 
-def measure(tokens: str, scorers: list[str], train: Interactions, rounds: int) -> list[dict[str, Any]]:
+def measure(
+    tokens: str, scorers: list[str], train: Interactions, rounds: int, batch_size: int
+) -> list[dict[str, Any]]:
     """A row for each scorer, and one for the two-tower."""
+    size = (*NEGATIVES, f"train.batch_size={batch_size}")
     settings = {
         name: load_config(
             BASE / "sparcode_dnn.yaml",
-            [*NEGATIVES, *TOKENS[tokens], *SCORERS[name], "train.quantized_share=1"],
+            [*size, *TOKENS[tokens], "train.quantized_share=1", *SCORERS[name]],
         )
         for name in scorers
     }
-    settings["two-tower"] = load_config(BASE / "two_tower_dnn.yaml", NEGATIVES)
+    settings["two-tower"] = load_config(BASE / "two_tower_dnn.yaml", size)
     models = {name: Model(config, train, 4 * TURN) for name, config in settings.items()}
     wall: dict[str, list[float]] = {name: [] for name in models}
     processor: dict[str, list[float]] = {name: [] for name in models}
@@ -176,13 +185,14 @@ def main() -> None:
     parser.add_argument("--tokens", nargs="+", choices=list(TOKENS), default=list(TOKENS))
     parser.add_argument("--scorers", nargs="+", choices=list(SCORERS), default=list(SCORERS))
     parser.add_argument("--rounds", type=int, default=10, help=f"turns of {TURN} steps each (default: 10)")
+    parser.add_argument("--batch_size", type=int, default=1024, help="queries of a step (default: 1024)")
     add_output_options(parser, plot=False)
     arguments = parser.parse_args()
     train = generated(seed=0)
     rounds = 1 if arguments.small else arguments.rounds
     rows = []
     for tokens in arguments.tokens:
-        rows += measure(tokens, arguments.scorers, train, rounds)
+        rows += measure(tokens, arguments.scorers, train, rounds, arguments.batch_size)
     print_table(rows, COLUMNS)
     write_report(arguments.json, {"machine": machine(), "seed": 0, "turn": TURN, "rows": rows})
 

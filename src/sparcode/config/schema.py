@@ -66,8 +66,8 @@ class TrainConfig(Section):
     )
     quantized_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0,
-        description="share of the queries with quantized tokens from then on, resampled every step; the "
-        "others keep theirs (sparcode)",
+        description="share of the queries with quantized tokens from then on, resampled every step; the others "
+        "are scored as before (sparcode)",
     )
     loss: LossConfig = Field(default_factory=LossConfig, description="loss and negatives")
     validate_every: Positive = Field(1, description="epochs between validations")
@@ -202,12 +202,6 @@ class Config(Section):
         if codes and self.index.probes > codes:
             raise ValueError(
                 f"index.probes ({self.index.probes}) must not exceed the number of codes of a token ({codes})"
-            )
-        scorer = getattr(self.model, "scorer", None)
-        if codes and scorer is not None and scorer.name != "dot" and self.train.quantized_share < 1.0:
-            raise ValueError(
-                f"train.quantized_share ({self.train.quantized_share}) must be 1 with model.scorer.name "
-                f"{scorer.name}, which is evaluated for the codes of a batch and not for tokens without"
             )
         if self.crosses.kind != "none":
             self._check_crosses()

@@ -76,6 +76,8 @@ class TrainingLoss(nn.Cell):
         quantize: whether tokens are quantized in this phase of the training.
         every_position: whether queries stand at given positions of the histories (ordered data).
         use_noise: whether the noise input drives dropout.
+        mixed: whether queries without quantized tokens occur in that phase. A network that shares codes scores
+            them as in its warm start.
     """
 
     def __init__(
@@ -85,12 +87,15 @@ class TrainingLoss(nn.Cell):
         quantize: bool,
         every_position: bool,
         use_noise: bool,
+        mixed: bool = False,
     ) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
         self.softmax = SampledSoftmaxLoss(weights.temperature)
         self.commitment_weight = weights.commitment
         self.quantize = quantize
+        self.shares_codes = quantize and network.shares_codes
+        self.warm = network.warm_start() if self.shares_codes and mixed else None
         self.every_position = every_position
         self.use_noise = use_noise
 
@@ -104,7 +109,7 @@ class TrainingLoss(nn.Cell):
         log_weights: Tensor,
         quantized_queries: Tensor,
         code_rows: Tensor,
-        code_counts: Tensor,
+        code_sizes: Tensor,
         noise: Tensor,
         *user_rows: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -120,7 +125,7 @@ class TrainingLoss(nn.Cell):
             quantized_queries: (Q,) float32, 1 = trained with quantized tokens, 0 = without; unused in a phase
                 without quantization.
             code_rows: see ``rows`` of ``SparCode.shared_cross``; unused in networks that share nothing.
-            code_counts: see ``counts`` there.
+            code_sizes: see ``sizes`` there.
             noise: uint8 dropout noise (layers, S, L, d), or any value without dropout.
             user_rows: one tensor per user feature, (S, ...).
 
@@ -138,10 +143,18 @@ class TrainingLoss(nn.Cell):
         )
         positive_scores = self.network.aligned(part, self.network.stored_item_part(positives))
         items = self.network.stored_item_part(candidates)
-        if self.quantize and self.network.shares_codes:
-            candidate_scores = self.network.shared_cross(part, items, code_rows, code_counts)
+        if self.shares_codes:
+            candidate_scores = self.network.shared_cross(part, items, code_rows, code_sizes)
         else:
             candidate_scores = self.network.cross(part, items)
+        if self.warm is not None:
+            cheap = self.warm.query_part(queries)
+            cheap_positives = self.warm.aligned(cheap, self.warm.stored_item_part(positives))
+            cheap_scores = self.warm.cross(cheap, self.warm.stored_item_part(candidates))
+            chosen = quantized_queries
+            positive_scores = positive_scores * chosen + cheap_positives * (1.0 - chosen)
+            chosen = ops.expand_dims(chosen, 1)
+            candidate_scores = candidate_scores * chosen + cheap_scores * (1.0 - chosen)
         per_query = self.softmax(positive_scores, candidate_scores, log_weights)
         count = ops.maximum(weights.sum(), ops.ones_like(weights.sum()))
         softmax_loss = (per_query * weights).sum() / count

@@ -168,6 +168,7 @@ class Trainer:
                 quantize=quantized,
                 every_position=self._parts.batches.every_position,
                 use_noise=self._network.encoder.noise_layers > 0,
+                mixed=train.quantized_share < 1.0,
             )
             step = TrainStep(loss, self._optimizer, train.gradient_clip, self._world.size)
             step.set_train(True)

@@ -22,7 +22,7 @@ STEP_STREAM = 3
 LEAST_CODES = 64
 """Rows that the scorer has at least: a step is not recompiled for each of a few codes."""
 
-HISTORY, QUERY_INDEX, CODE_ROWS, CODE_COUNTS = 1, 2, 8, 9
+HISTORY, QUERY_INDEX, QUANTIZED, CODE_ROWS, CODE_SIZES = 1, 2, 7, 8, 9
 """Places of some inputs of TrainStep.construct; dropout noise and user features follow the last."""
 
 
@@ -87,7 +87,7 @@ class TrainStep(nn.Cell):
         log_weights: Tensor,
         quantized_queries: Tensor,
         code_rows: Tensor,
-        code_counts: Tensor,
+        code_sizes: Tensor,
         noise: Tensor,
         *user_rows: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -108,7 +108,7 @@ class TrainStep(nn.Cell):
             log_weights,
             quantized_queries,
             code_rows,
-            code_counts,
+            code_sizes,
             noise,
             *user_rows,
         )
@@ -169,22 +169,26 @@ class CodeSharing:
 
     def add_to(self, tensors: list[Tensor]) -> list[Tensor]:
         """Inputs of TrainStep.construct with those of ``SparCode.shared_cross`` filled in."""
-        terms = self._codes(tensors[HISTORY], tensors[QUERY_INDEX], *tensors[CODE_COUNTS + 1 :]).asnumpy()
-        rows, counts = shared_codes(terms)
-        return [*tensors[:CODE_ROWS], Tensor(rows), Tensor(counts), *tensors[CODE_COUNTS + 1 :]]
+        terms = self._codes(tensors[HISTORY], tensors[QUERY_INDEX], *tensors[CODE_SIZES + 1 :]).asnumpy()
+        rows, sizes = shared_codes(terms, tensors[QUANTIZED].asnumpy() > 0)
+        return [*tensors[:CODE_ROWS], Tensor(rows), Tensor(sizes), *tensors[CODE_SIZES + 1 :]]
 
 
-def shared_codes(terms: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Term ids (Q, K_u) -> ``rows`` (Q * K_u,) and ``counts`` (Q, U) of ``SparCode.shared_cross``.
+def shared_codes(
+    terms: NDArray[np.int32], chosen: NDArray[np.bool_]
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Term ids (Q, K_u) -> ``rows`` (Q * K_u,) and ``sizes`` (U,) of ``SparCode.shared_cross``.
 
-    U is the number of distinct terms, at least 64 and rounded up to a power of two or three quarters of one.
+    U is the number of distinct terms of the chosen queries (Q,), at least 64 and rounded up to a power of two
+    or three quarters of one. Other queries have rows of -1.
     """
-    distinct, rows = np.unique(terms.reshape(-1), return_inverse=True)
+    distinct, found = np.unique(terms[chosen].reshape(-1), return_inverse=True)
     size = 1 << max(len(distinct) - 1, 1).bit_length()
     size = max(3 * size // 4 if len(distinct) <= 3 * size // 4 else size, LEAST_CODES)
-    queries = np.repeat(np.arange(len(terms)), terms.shape[1])
-    flat = np.bincount(queries * size + rows.reshape(-1), minlength=len(terms) * size)
-    return rows.reshape(-1).astype(np.int32), flat.reshape(len(terms), size).astype(np.float32)
+    rows = np.full(terms.shape, -1, np.int32)
+    rows[chosen] = found.reshape(-1, terms.shape[1])
+    sizes = np.maximum(np.bincount(found.reshape(-1), minlength=size), 1)
+    return rows.reshape(-1), sizes.astype(np.float32)
 
 
 def make_optimizer(network: MatchingNetwork, config: Config) -> nn.Optimizer:
@@ -255,7 +259,7 @@ class StepInputs:
             log_weights(candidates, log_expected, own.positives),
             self._quantized_queries(rng, batch, share),
             np.zeros(1, np.int32),  # distinct codes, where they are needed: see CodeSharing
-            np.zeros((1, 1), np.float32),
+            np.ones(1, np.float32),
             noise,
             *(rows[own.users] for rows in self._user_arrays),
         ]

@@ -11,6 +11,7 @@ from mindspore import Tensor, nn, ops
 
 from helpers import tiny_config, tiny_dataset
 from sparcode.model.factory import DataShape, build_network
+from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.training.step import shared_codes
 
 QUERIES = 6
@@ -34,9 +35,9 @@ class Scores(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network, self.shared, self.slope = network, shared, Tensor(slope)
 
-    def construct(self, parts: Tensor, items: Tensor, rows: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    def construct(self, parts: Tensor, items: Tensor, rows: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
         if self.shared:
-            scores = self.network.shared_cross(parts, items, rows, counts)
+            scores = self.network.shared_cross(parts, items, rows, sizes)
         else:
             scores = self.network.cross(parts, items)
         return (scores * self.slope).sum(), scores
@@ -44,16 +45,24 @@ class Scores(nn.Cell):
 
 def test_tokens_of_one_code_have_one_row() -> None:
     terms = np.array([[3, 20], [9, 20], [3, 3]], np.int32)
-    rows, counts = shared_codes(terms)
+    rows, sizes = shared_codes(terms, np.ones(len(terms), bool))
     np.testing.assert_array_equal(rows, [0, 2, 1, 2, 0, 0])
-    np.testing.assert_array_equal(counts[:, :3], [[1, 0, 1], [0, 1, 1], [2, 0, 0]])
-    assert not counts[:, 3:].any()
-    assert (rows.dtype, counts.dtype) == (np.int32, np.float32)
+    np.testing.assert_array_equal(sizes[:3], [3, 1, 2])
+    assert (sizes[3:] == 1).all()
+    assert (rows.dtype, sizes.dtype) == (np.int32, np.float32)
+
+
+def test_queries_that_are_not_chosen_have_no_code() -> None:
+    terms = np.array([[3, 20], [9, 21], [3, 3]], np.int32)
+    rows, sizes = shared_codes(terms, np.array([True, False, True]))
+    np.testing.assert_array_equal(rows, [0, 1, -1, -1, 0, 0])
+    np.testing.assert_array_equal(sizes[:2], [3, 1])
 
 
 def test_there_are_few_sizes_and_none_is_too_small() -> None:
     sizes = {
-        count: shared_codes(np.arange(count, dtype=np.int32)[:, None])[1].shape[1] for count in range(1, 600)
+        count: shared_codes(np.arange(count, dtype=np.int32)[:, None], np.ones(count, bool))[1].shape[0]
+        for count in COUNTS
     }
     assert all(count <= size <= max(64, 1.5 * count) for count, size in sizes.items())
     assert set(sizes.values()) == {64, 96, 128, 192, 256, 384, 512, 768}
@@ -71,10 +80,10 @@ def test_shared_scores_and_gradients(scorer: str, signed: bool) -> None:
     parts = network.query_part_of(network.quantizer.decode(codes))
     terms = network.code_terms(Tensor(queries)).asnumpy()
     assert len(np.unique(terms)) < terms.size
-    rows, counts = shared_codes(terms)
+    rows, sizes = shared_codes(terms, np.ones(len(terms), bool))
     items = network.stored_item_part(Tensor(np.arange(1, 11, dtype=np.int32)))
     slope = np.random.default_rng(3).normal(size=(QUERIES, 10)).astype(np.float32)
-    arguments = (parts, items, Tensor(rows), Tensor(counts))
+    arguments = (parts, items, Tensor(rows), Tensor(sizes))
     outcomes = []
     for shared in (False, True):
         cell = Scores(network, shared, slope)
@@ -95,7 +104,7 @@ def test_the_scorer_sees_the_distinct_codes_alone(monkeypatch: pytest.MonkeyPatc
     network = make_network("mlp")
     ms.set_context(mode=ms.PYNATIVE_MODE)
     terms = np.repeat(np.arange(3, dtype=np.int32)[None], 50, 0)  # 150 tokens, three codes
-    rows, counts = shared_codes(terms)
+    rows, sizes = shared_codes(terms, np.ones(len(terms), bool))
     seen: list[int] = []
     plain = network.scorer.cross
 
@@ -105,9 +114,43 @@ def test_the_scorer_sees_the_distinct_codes_alone(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(network.scorer, "cross", counting)
     items = network.stored_item_part(Tensor(np.arange(1, 11, dtype=np.int32)))
-    found = network.shared_cross(ops.zeros((50, 3, 6), ms.float32), items, Tensor(rows), Tensor(counts))
+    found = network.shared_cross(ops.zeros((50, 3, 6), ms.float32), items, Tensor(rows), Tensor(sizes))
     assert found.shape == (50, 10)
     assert seen == [64]  # of 150
+
+
+@pytest.mark.parametrize("scorer", ["mlp", "attention"])
+def test_queries_that_are_not_chosen_are_scored_as_in_the_warm_start(scorer: str) -> None:
+    """The loss of a batch of both kinds is that of each kind by itself."""
+    network = make_network(scorer)
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    rng = np.random.default_rng(1)
+    history = Tensor(rng.integers(1, 31, (QUERIES, 6)).astype(np.int32))
+    positives = Tensor(rng.integers(1, 31, QUERIES).astype(np.int32))
+    candidates = Tensor(np.arange(1, 11, dtype=np.int32))
+    chosen = np.array([1, 0, 0, 1, 1, 0], np.float32)
+    unused = Tensor(np.zeros(QUERIES, np.int32))
+    terms = network.code_terms(network.query_vectors(history, ())).asnumpy()
+
+    def loss(of: Any, quantize: bool, mixed: bool, weights: np.ndarray, shared: np.ndarray) -> float:
+        rows, sizes = shared_codes(terms, shared > 0)
+        cell = TrainingLoss(of, LossWeights(1.0, 0.0), quantize, False, False, mixed)
+        inputs = (
+            history,
+            unused,
+            positives,
+            Tensor(weights),
+            candidates,
+            Tensor(np.zeros((6, 10), np.float32)),
+        )
+        return float(cell(*inputs, Tensor(shared), Tensor(rows), Tensor(sizes), unused)[1].asnumpy())
+
+    everyone = np.ones(QUERIES, np.float32)
+    quantized = loss(network, True, False, chosen, everyone)
+    warm = loss(network.warm_start(), False, False, 1 - chosen, everyone)
+    assert abs(quantized - warm) > 1e-3
+    mixed = loss(network, True, True, everyone, chosen)
+    assert mixed == pytest.approx((quantized + warm) / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("scorer", ["mlp", "attention"])

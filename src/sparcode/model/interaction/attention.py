@@ -11,6 +11,7 @@ from typing_extensions import Self
 from sparcode.config.model_schema import ScorerOptions
 from sparcode.config.section import Positive
 from sparcode.model.interaction.base import InteractionScorer
+from sparcode.model.layers import dot_products
 
 
 class AttentionOptions(ScorerOptions):
@@ -107,6 +108,77 @@ class AttentionScorer(InteractionScorer):
         for row in range(1, rows):
             pooled = pooled + ops.relu(entries[row] + self._mix(queries[row], keys, values))
         return self.output(pooled * (1.0 / rows)).squeeze(-1)
+
+    def cross(self, token_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """(T, 4 H), (C, K_i * 4 H) -> (T, C), one hidden unit at a time.
+
+        Logits between the token and the items are matrix products, and those between two item tokens depend on
+        the item alone. What remains for each pair are sums of (T, C) planes, which stay in the cache.
+        """
+        pieces = ops.split(token_parts, self.hidden_size, 1)
+        item_pieces = ops.split(item_parts, self.hidden_size, 1)
+        entries: tuple[Tensor, ...] = (ops.expand_dims(pieces[0].transpose(1, 0), 2),)  # (H, T, 1)
+        values: tuple[Tensor, ...] = (ops.expand_dims(pieces[3].transpose(1, 0), 2),)
+        queries: tuple[Tensor, ...] = (pieces[1],)
+        keys: tuple[Tensor, ...] = (pieces[2],)
+        for number in range(self.num_item_tokens):
+            first = 4 * number
+            entries = (*entries, ops.expand_dims(item_pieces[first].transpose(1, 0), 1))  # (H, 1, C)
+            queries = (*queries, item_pieces[first + 1])
+            keys = (*keys, item_pieces[first + 2])
+            values = (*values, ops.expand_dims(item_pieces[first + 3].transpose(1, 0), 1))
+        weights = ops.unstack(self.output.weight.reshape(-1) * (1.0 / len(entries)), axis=0)
+        rows: tuple[tuple[Tensor, ...], ...] = ()
+        for stack in entries:
+            rows = (*rows, ops.unstack(stack, axis=0))
+        columns: tuple[tuple[Tensor, ...], ...] = ()
+        for stack in values:
+            columns = (*columns, ops.unstack(stack, axis=0))
+        total = self.output.bias
+        for head in range(self.num_heads):
+            begin = head * self.head_width
+            for row in range(len(entries)):
+                shares = self._shares(queries, keys, row, begin)
+                for unit in range(begin, begin + self.head_width):
+                    mixed = rows[row][unit]
+                    for column in range(len(entries)):
+                        mixed = mixed + shares[column] * columns[column][unit]
+                    total = total + ops.relu(mixed) * weights[unit]
+        return total
+
+    def _shares(
+        self, queries: tuple[Tensor, ...], keys: tuple[Tensor, ...], row: int, begin: int
+    ) -> tuple[Tensor, ...]:
+        """How much a row attends to each of the 1 + K_i rows, in the head that begins at a hidden unit.
+
+        Row 0 is the token, (T, H), the others are item tokens, (C, H). Returns planes (T, C).
+        """
+        end = begin + self.head_width
+        query = queries[row][:, begin:end] * self.scale
+        logits: tuple[Tensor, ...] = ()
+        for column in range(len(keys)):
+            key = keys[column][:, begin:end]
+            if row == 0 and column == 0:
+                logits = (*logits, (query * key).sum(1, keepdims=True))  # (T, 1)
+            elif row == 0:
+                logits = (*logits, dot_products(query, key))  # (T, C)
+            elif column == 0:
+                logits = (*logits, dot_products(key, query))  # (T, C)
+            else:
+                logits = (*logits, ops.expand_dims((query * key).sum(1), 0))  # (1, C)
+        top = logits[0]
+        for logit in logits[1:]:
+            top = ops.maximum(top, logit)
+        raised: tuple[Tensor, ...] = ()
+        for logit in logits:
+            raised = (*raised, ops.exp(logit - top))
+        total = raised[0]
+        for plane in raised[1:]:
+            total = total + plane
+        shares: tuple[Tensor, ...] = ()
+        for plane in raised:
+            shares = (*shares, plane / total)
+        return shares
 
     def _mix(self, query: Tensor, keys: tuple[Tensor, ...], values: tuple[Tensor, ...]) -> Tensor:
         """Attention output (..., H) of one row, head by head."""

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from sparcode.config.model_schema import MAX_NUM_TERMS, InteractionOptions, QuantizerConfig
-from sparcode.model.layers import dot_products, product
+from sparcode.model.layers import dot_products
 from sparcode.model.matchers.all_to_all import AllToAll, Interaction, make_interaction
 from sparcode.model.matching import MatchingNetwork, Towers
 from sparcode.model.quantizer import ProductQuantizer, QuantizerOptions
@@ -100,7 +100,7 @@ class SparCode(AllToAll):
         """Query vectors (Q, d) -> term ids (Q, K_u) int32 of their tokens."""
         return self.quantizer.term_ids(self.quantizer.assign(self.tokens(queries)))
 
-    def shared_cross(self, parts: Tensor, item_parts: Tensor, rows: Tensor, counts: Tensor) -> Tensor:
+    def shared_cross(self, parts: Tensor, item_parts: Tensor, rows: Tensor, sizes: Tensor) -> Tensor:
         """As ``cross``, with the scorer evaluated once for each of the U distinct codes of the batch.
 
         Tokens of one code are equal, and so are their parts; their mean is used for all of them. So the
@@ -110,17 +110,18 @@ class SparCode(AllToAll):
         Args:
             parts: token parts (Q, K_u, P_t) of quantized tokens.
             item_parts: (C, P_i).
-            rows: (Q * K_u,) int32, the distinct code of each token, 0..U-1.
-            counts: (Q, U) float32, how many tokens of a query have each code; rows of zeros beyond the codes
-                that there are.
+            rows: (Q * K_u,) int32, the distinct code of each token, 0..U-1; -1 for tokens that are not scored.
+            sizes: (U,) float32, how many tokens have each code; ones beyond the codes that there are.
 
         Returns:
-            (Q, C).
+            (Q, C); tokens that are not scored add what the first code would.
         """
-        sizes = ops.maximum(counts.sum(0), ops.ones_like(counts[0]))  # (U,)
-        sums = ops.unsorted_segment_sum(parts.reshape(-1, parts.shape[-1]), rows, counts.shape[1])
-        scores = self.scorer.cross(sums / ops.expand_dims(sizes, 1), item_parts)  # (U, C)
-        return product(counts, self.score.parts(scores))
+        sums = ops.unsorted_segment_sum(parts.reshape(-1, parts.shape[-1]), rows, sizes.shape[0])
+        scores = self.score.parts(self.scorer.cross(sums / ops.expand_dims(sizes, 1), item_parts))  # (U, C)
+        scores = ops.gather(scores, ops.maximum(rows, ops.zeros_like(rows)), 0)  # (Q * K_u, C)
+        if self.num_tokens == 1:
+            return scores
+        return scores.reshape(-1, self.num_tokens, scores.shape[1]).sum(1)
 
     def training_parts(
         self, queries: Tensor, quantized_queries: Tensor | None
