@@ -29,6 +29,9 @@ TINY: dict[str, Any] = {
     "train.learning_rate": 0.01,
     "train.loss.num_negatives": 8,
     "train.monitor": "ndcg@10",
+    "index.probes": 1,
+    "index.probe_temperature": 1.0,
+    "index.prior_strength": None,
     "eval.ks": (5, 10),
 }
 """L = 6, d = 8, K_u = 3, D = 4, M = 2, N = 4."""

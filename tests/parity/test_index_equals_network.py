@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from helpers import tiny_config, tiny_dataset
+from network_cases import TokenEncoder
 from sparcode.evaluation.query_set import QuerySet, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
 from sparcode.evaluation.report import fidelity
 from sparcode.index import BlockScorer, BuildOptions, InvertedIndex, build_index, tokens_of_terms
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
-from sparcode.model.inference import CodeEncoder, TokenEncoder
+from sparcode.model.inference import CodeEncoder
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.training.encoding import encode_queries
 

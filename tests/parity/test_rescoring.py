@@ -15,6 +15,7 @@ import pytest
 import bundle_cases
 from bundle_cases import NUM_ITEMS, Case, exported, external
 from helpers import tiny_config, tiny_dataset
+from network_cases import TokenEncoder
 from sparcode.errors import BundleError, UsageError
 from sparcode.evaluation.query_set import QuerySet, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, VectorRanker
@@ -24,7 +25,6 @@ from sparcode.index import BuildOptions, build_index
 from sparcode.index.search.dense import DenseIndex
 from sparcode.model.block_scorer import ExhaustiveScorer, NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
-from sparcode.model.inference import TokenEncoder
 from sparcode.model.item_vectors import item_vectors
 from sparcode.serving import Retriever
 from sparcode.serving.manifest import MANIFEST_NAME
@@ -131,7 +131,7 @@ def served(case: Case) -> tuple[Retriever, np.ndarray]:
         row[-len(items[-len(row) :]) :] = items[-len(row) :]
     arrays = (bundle.request.dataset.user_arrays[spec.name] for spec in bundle_cases.USER_FEATURES)
     rows = [np.zeros((3, *np.shape(values)[1:]), values.dtype) for values in arrays]
-    scorer = ExhaustiveScorer(bundle.request.network, NUM_ITEMS, 3, quantize=False)
+    scorer = ExhaustiveScorer(bundle.request.network, NUM_ITEMS, 3)
     return Retriever.load(bundle.path), scorer.scores(history, rows)
 
 

@@ -60,14 +60,15 @@ class TrainConfig(Section):
     warmup_steps: int = Field(0, ge=0, description="steps of linear learning-rate warm-up")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="L2 penalty")
     gradient_clip: Annotated[float, Field(ge=0.0)] = Field(0.0, description="largest global norm, 0 = off")
-    quantize_from: Fraction = Field(
+    quantize_from: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         0.5,
-        description="share of the steps trained before codebooks are fitted and tokens quantized (sparcode)",
+        description="share of the epochs before codebooks are fitted and tokens quantized, 1 = codebooks are "
+        "fitted to the best epoch when training is over (sparcode)",
     )
     quantized_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0,
-        description="share of the queries with quantized tokens from then on, resampled every step; the others "
-        "are scored as before (sparcode)",
+        description="share of the queries with quantized tokens from then on, resampled every step; the "
+        "others are scored as before (sparcode)",
     )
     loss: LossConfig = Field(default_factory=LossConfig, description="loss and negatives")
     validate_every: Positive = Field(1, description="epochs between validations")
@@ -85,7 +86,7 @@ class IndexConfig(Section):
     """How the inverted index is built from a trained model."""
 
     top_l: Annotated[int, Field(ge=0)] = Field(
-        400, description="postings of a list, the best of a code less their floor; 0 = no limit"
+        200, description="postings of a list, the best of a code less their floor; 0 = no limit"
     )
     packing: Literal["none", "float32", "float16", "uint8"] = Field(
         "none", description="lists as plain arrays, or packed with scores of this type"
@@ -96,8 +97,20 @@ class IndexConfig(Section):
     block_terms: Positive = Field(256, description="codes scored at once")
     block_items: Positive = Field(4096, description="items scored at once")
     threads: Positive = Field(1, description="blocks scored at the same time")
-    probes: Positive = Field(
-        1, description="P, nearest codes that each token of a query asks for, weighted by their distances"
+    probes: int = Field(
+        0,
+        ge=0,
+        description="P, nearest codes that each token of a query asks for, 0 = chosen on validation users",
+    )
+    probe_temperature: Annotated[float, Field(ge=0.0)] = Field(
+        0.0,
+        description="t in the weights softmax(-d_p / (t d_1)) of probes, d_p the squared distance to the "
+        "p-th nearest code, 0 = chosen on validation users",
+    )
+    prior_strength: Annotated[float, Field(ge=0.0)] | None = Field(
+        0.0,
+        description="how many observed interactions the network is worth in the list of a code, null = lists "
+        "of the network alone, 0 = chosen on validation users",
     )
 
 
@@ -202,6 +215,11 @@ class Config(Section):
         if codes and self.index.probes > codes:
             raise ValueError(
                 f"index.probes ({self.index.probes}) must not exceed the number of codes of a token ({codes})"
+            )
+        if self.index.prior_strength and not getattr(self.model, "signed_scores", True):
+            raise ValueError(
+                f"index.prior_strength ({self.index.prior_strength}) needs model.signed_scores: the relu of "
+                "unsigned scores leaves no distribution that counts could correct"
             )
         if self.crosses.kind != "none":
             self._check_crosses()

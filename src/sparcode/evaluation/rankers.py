@@ -17,11 +17,11 @@ from sparcode.data.dataset import Dataset
 from sparcode.evaluation.ann import VectorSearch
 from sparcode.evaluation.crossed_search import CrossedSearch
 from sparcode.evaluation.query_set import QuerySet
-from sparcode.index import InvertedIndex
+from sparcode.index import InvertedIndex, Posterior
 from sparcode.index.search.dense import DenseIndex
 from sparcode.index.search.rescoring import listed_scores
 from sparcode.index.search.results import top_k_of_scores
-from sparcode.model.block_scorer import ExhaustiveScorer
+from sparcode.model.code_scorer import exhaustive_scorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matchers.two_tower import TwoTower
@@ -55,6 +55,7 @@ class ExhaustiveRanker:
         num_items: catalogue size.
         quantize: False ranks a sparcode model by its unquantized tokens.
         crosses: added to the network's scores.
+        posterior: correction of the scores of codes.
     """
 
     name = "exact"
@@ -65,8 +66,9 @@ class ExhaustiveRanker:
         num_items: int,
         quantize: bool = True,
         crosses: CrossTable | None = None,
+        posterior: Posterior | None = None,
     ) -> None:
-        self._scorer = ExhaustiveScorer(network, num_items, SCORE_BATCH, quantize)
+        self._scorer = exhaustive_scorer(network, num_items, SCORE_BATCH, quantize, posterior)
         self._scores = self._scorer.scores if crosses is None else crosses.added_to(self._scorer.scores)
 
     def refresh(self) -> None:
@@ -159,6 +161,12 @@ class IndexRanker(StagedRanker):
     def encode(self, queries: QuerySet) -> tuple[NDArray, ...]:
         """Term ids and weights (B, T), lifted tokens (B, K_u, d)."""
         return _encode(self._encoder, queries, self._batch_size)
+
+    def postings_read(self, queries: QuerySet) -> NDArray[np.int64]:
+        """Lengths (B,) of the lists that each query names, added up."""
+        lengths = np.concatenate([self.index.list_lengths(), [0]])  # the last one for no term, -1
+        total: NDArray[np.int64] = lengths[self.encode(queries)[0]].sum(1)
+        return total
 
     def search(
         self, encoded: tuple[NDArray, ...], queries: QuerySet, k: int, exclude_seen: bool

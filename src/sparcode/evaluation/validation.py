@@ -12,6 +12,7 @@ from sparcode.evaluation.query_set import QuerySet
 from sparcode.evaluation.rankers import SCORE_BATCH, ExhaustiveRanker
 from sparcode.evaluation.report import relevance
 from sparcode.model.block_scorer import ExhaustiveScorer
+from sparcode.model.code_scorer import CodeScorer, exhaustive_scorer
 from sparcode.model.matching import MatchingNetwork
 from sparcode.training.world import World
 
@@ -73,7 +74,7 @@ class Validator:
         network = self._network if quantized else self._network.warm_start()
         num_items, crosses = network.tower.num_items, self._crosses
         if crosses is not None:
-            scorer = ExhaustiveScorer(network, num_items, SCORE_BATCH, quantized)
+            scorer = exhaustive_scorer(network, num_items, SCORE_BATCH, quantized)
             return lambda: self._with_crosses(scorer, crosses)
         ranker = ExhaustiveRanker(network, num_items, quantized)
 
@@ -83,7 +84,7 @@ class Validator:
 
         return alone
 
-    def _with_crosses(self, scorer: ExhaustiveScorer, crosses: CrossTable) -> dict[str, float]:
+    def _with_crosses(self, scorer: ExhaustiveScorer | CodeScorer, crosses: CrossTable) -> dict[str, float]:
         scorer.refresh()
         monitor = self._options.monitor
         keys = [f"{name}@{k}" for name in RANKING_METRICS for k in self._ks]

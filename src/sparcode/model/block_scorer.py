@@ -52,7 +52,7 @@ class NetworkBlockScorer:
     to run: equal to the network within the rounding of float32.
 
     Args:
-        network: a sparcode or all-to-all model, whose interaction scorer does not change from now on.
+        network: a sparcode or all-to-all model, whose weights are read now and at every ``refresh``.
         num_items: catalogue size I.
     """
 
@@ -61,11 +61,15 @@ class NetworkBlockScorer:
         self._network = network
         self._graph = threading.Lock()
         self._token_cell, self._cross = TokenParts(network), PartScores(network)
-        table = ItemPartTable(network, num_items)
-        table.refresh()
-        self._parts = np.concatenate([block.asnumpy() for block in table.blocks])[:num_items]
-        self._kernel = network.scorer.pair_kernel()
-        self._arrays = None if self._kernel is None else PairScorer(self._kernel, self._parts)
+        self._table = ItemPartTable(network, num_items)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the present weights of the network."""
+        self._table.refresh()
+        self._parts = np.concatenate([block.asnumpy() for block in self._table.blocks])[: self._num_items]
+        kernel = self._network.scorer.pair_kernel()
+        self._arrays = None if kernel is None else PairScorer(kernel, self._parts)
 
     @property
     def num_items(self) -> int:
@@ -112,23 +116,16 @@ class NetworkBlockScorer:
 
 
 class ExhaustiveScorer:
-    """Model scores of queries against every item, by the network itself.
+    """Scores of queries against every item without quantization, by the network itself.
 
     Args:
         network: of any model.
         num_items: catalogue size I.
         batch_size: queries scored at once; fewer are padded to as many, but for a single one.
-        quantize: False scores a sparcode model with unquantized tokens.
     """
 
-    def __init__(
-        self,
-        network: MatchingNetwork,
-        num_items: int,
-        batch_size: int,
-        quantize: bool = True,
-    ) -> None:
-        self._cell = QueryScores(network, quantize)
+    def __init__(self, network: MatchingNetwork, num_items: int, batch_size: int) -> None:
+        self._cell = QueryScores(network)
         self._table = ItemPartTable(network, num_items)
         self._batch_size = batch_size
         self.num_items = num_items

@@ -89,16 +89,58 @@ class CodeEncoder(nn.Cell):
         return terms, weights, self.network.lift(tokens)
 
 
-class TokenEncoder(nn.Cell):
-    """history (B, L) int32 and user feature rows -> tokens (B, K_u, D) as the quantizer sees them."""
+class TrainingTokens(nn.Cell):
+    """Tokens (Q, K_u, D) of training queries, as the quantizer sees them.
 
-    def __init__(self, network: AllToAll) -> None:
+    Args:
+        network: of tokens.
+        every_position: whether queries stand at given positions of the histories (ordered data).
+    """
+
+    def __init__(self, network: AllToAll, every_position: bool) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
+        self.every_position = every_position
 
-    def construct(self, history: Tensor, *user_rows: Tensor) -> Tensor:
-        """(B, L) int32 and user feature rows (B, ...) -> (B, K_u, D)."""
-        return self.network.tokens(self.network.query_vectors(history, user_rows))
+    def construct(self, history: Tensor, query_index: Tensor, *user_rows: Tensor) -> Tensor:
+        """(S, L) int32, places (Q,) int32 in it and user feature rows (S, ...) -> (Q, K_u, D)."""
+        places = query_index if self.every_position else None
+        return self.network.tokens(self.network.training_queries(history, user_rows, None, places))
+
+
+class TrainingTerms(nn.Cell):
+    """Term ids (Q, K_u) int32 of training queries; arguments as of ``TrainingTokens``."""
+
+    def __init__(self, network: SparCode, every_position: bool) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.every_position = every_position
+
+    def construct(self, history: Tensor, query_index: Tensor, *user_rows: Tensor) -> Tensor:
+        """(S, L) int32, places (Q,) int32 in it and user feature rows (S, ...) -> (Q, K_u)."""
+        places = query_index if self.every_position else None
+        return self.network.code_terms(self.network.training_queries(history, user_rows, None, places))
+
+
+class NearestCodes(nn.Cell):
+    """history (B, L) int32 and user feature rows -> what every choice of probes starts from.
+
+    Args:
+        network: trained sparcode model.
+        probes: P, the most that a choice may have.
+    """
+
+    def __init__(self, network: SparCode, probes: int) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.probes = probes
+
+    def construct(self, history: Tensor, *user_rows: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L) -> term ids (B, K_u * P) int32, nearest first, and squared distances (B, K_u, P)."""
+        quantizer = self.network.quantizer
+        tokens = self.network.tokens(self.network.query_vectors(history, user_rows))
+        codes, distances = quantizer.nearest(tokens, self.probes)
+        return quantizer.probe_terms(codes), distances
 
 
 class TokenItemScorer(nn.Cell):
@@ -187,16 +229,13 @@ class PartScores(nn.Cell):
 
 
 class QueryScores(nn.Cell):
-    """history (B, L), item parts (C, P_i), user feature rows -> model scores (B, C): exhaustive scoring."""
+    """history (B, L), item parts (C, P_i), user feature rows -> scores (B, C) without quantization."""
 
-    def __init__(self, network: MatchingNetwork, quantize: bool = True) -> None:
+    def __init__(self, network: MatchingNetwork) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
-        self.quantize = quantize
 
     def construct(self, history: Tensor, item_parts: Tensor, *user_rows: Tensor) -> Tensor:
         """(B, L) int32, (C, P_i) and user feature rows (B, ...) -> (B, C)."""
         queries = self.network.query_vectors(history, user_rows)
-        if self.quantize:
-            return self.network.served_scores(queries, item_parts)
-        return self.network.cross(self.network.training_parts(queries, None)[0], item_parts)
+        return self.network.cross(self.network.query_part(queries), item_parts)

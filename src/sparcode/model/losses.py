@@ -76,8 +76,8 @@ class TrainingLoss(nn.Cell):
         quantize: whether tokens are quantized in this phase of the training.
         every_position: whether queries stand at given positions of the histories (ordered data).
         use_noise: whether the noise input drives dropout.
-        mixed: whether queries without quantized tokens occur in that phase. A network that shares codes scores
-            them as in its warm start.
+        mixed: whether queries without quantized tokens occur in that phase. A network that shares codes
+            scores them as in its warm start.
     """
 
     def __init__(

@@ -117,10 +117,6 @@ class MatchingNetwork(nn.Cell):
         placeholders = ops.zeros((1, 1, 1), ms.float32), ops.zeros((1, 1, 1), ms.int32)
         return self.query_part(queries), error, placeholders[0], placeholders[1]
 
-    def served_scores(self, queries: Tensor, item_parts: Tensor) -> Tensor:
-        """Query vectors (Q, d), item parts (C, P_i) -> scores (Q, C) as served."""
-        return self.cross(self.query_part(queries), item_parts)
-
     def cross(self, query_parts: Tensor, item_parts: Tensor) -> Tensor:
         """Every query against every item: -> scores (Q, C)."""
         raise NotImplementedError

@@ -7,16 +7,17 @@ codebooks with Laplace smoothing); Dhariwal et al. 2020 (restart of unused codew
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from numpy.typing import NDArray
-from scipy.cluster.vq import kmeans2
 
-KMEANS_ITERATIONS = 25
+from sparcode.model.kmeans import kmeans
+
+LEAST_DISTANCE = 1e-12
+"""Squared distance of a token to its code that counts as none."""
 
 CHANCE = 10.0
 """A codeword of mean use is restarted by mistake once in exp(CHANCE) stretches of such length."""
@@ -40,6 +41,7 @@ class QuantizerOptions:
     epsilon: float = 1e-5
     restart_threshold: float = 0.1
     probes: int = 1
+    probe_temperature: float = 1.0
 
 
 class ProductQuantizer(nn.Cell):
@@ -70,6 +72,7 @@ class ProductQuantizer(nn.Cell):
         self.epsilon = options.epsilon
         self.restart_threshold = options.restart_threshold
         self.probes = options.probes
+        self.probe_temperature = options.probe_temperature
         self.rows = self.books * self.codebook_size
         zeros = np.zeros((self.rows, self.sub_size), np.float32)
         self.codebooks = Parameter(Tensor(zeros), name="codebooks", requires_grad=False)
@@ -106,8 +109,9 @@ class ProductQuantizer(nn.Cell):
     def probe(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The P = ``probes`` nearest codes of each token, and how much each counts.
 
-        The weights of a token are the softmax of -d_p / d_1, d_p the squared distance to the p-th nearest
-        code: a token between two codes is shared by them, one that sits on its code stays with it.
+        The weights of a token are the softmax of -d_p / (t d_1), with d_p the squared distance to the p-th
+        nearest code and t = ``probe_temperature``: a token between two codes is shared by them, one that sits
+        on its code stays with it, and the smaller t, the more the nearest code counts.
 
         Args:
             tokens: (Q, K_u, D).
@@ -118,31 +122,47 @@ class ProductQuantizer(nn.Cell):
         if self.probes == 1:
             codes = ops.expand_dims(self.assign(tokens), 2)
             return codes, ops.ones(codes.shape[:3], ms.float32)
-        slots, books, probes = self.num_slots, self.num_codebooks, self.probes
-        nearest, places = ops.topk(-self._distances(tokens), min(probes, self.codebook_size), 2)
-        nearest = nearest.reshape(slots, books, -1, nearest.shape[2])  # (S, M, T, P)
-        places = places.astype(ms.int32).reshape(nearest.shape)
-        best, codes = nearest[:, 0], ops.expand_dims(places[:, 0], -1)  # (S, T, P), (S, T, P, 1)
+        codes, distances = self.nearest(tokens, self.probes)
+        scale = self.probe_temperature * ops.maximum(
+            distances[:, :, :1], ops.full_like(distances[:, :, :1], LEAST_DISTANCE)
+        )
+        return codes, ops.softmax(-distances / scale, -1)
+
+    def nearest(self, tokens: Tensor, probes: int) -> tuple[Tensor, Tensor]:
+        """The nearest codes of tokens (Q, K_u, D) and how far they are.
+
+        Args:
+            tokens: (Q, K_u, D).
+            probes: P; there are fewer if a token has fewer codes.
+
+        Returns:
+            codes (Q, K_u, P, M) int32, nearest first, and squared distances (Q, K_u, P).
+        """
+        slots, books = self.num_slots, self.num_codebooks
+        found, places = ops.topk(-self._distances(tokens), min(probes, self.codebook_size), 2)
+        found = found.reshape(slots, books, -1, found.shape[2])  # (S, M, T, P)
+        places = places.astype(ms.int32).reshape(found.shape)
+        best, codes = found[:, 0], ops.expand_dims(places[:, 0], -1)  # (S, T, P), (S, T, P, 1)
         for m in range(1, books):  # the best sums need only the best terms of each codebook
-            best, codes = self._extend(best, codes, nearest[:, m], places[:, m])
+            best, codes = self._extend(best, codes, found[:, m], places[:, m], probes)
         squares = ops.square(tokens).reshape(-1, slots, self.num_codebooks * self.sub_size).sum(-1)  # (T, S)
-        distances = ops.expand_dims(squares.transpose(1, 0), -1) - best  # (S, T, P)
-        scale = ops.maximum(distances[:, :, :1], ops.full_like(distances[:, :, :1], 1e-12))
-        weights = ops.softmax(-distances / scale, -1).transpose(1, 0, 2)  # (T, S, P)
+        distances = (ops.expand_dims(squares.transpose(1, 0), -1) - best).transpose(1, 0, 2)  # (T, S, P)
         codes = codes.transpose(1, 0, 2, 3)
         count = codes.shape[2]
         return (
             codes.reshape(-1, self.num_tokens, count, books),
-            weights.reshape(-1, self.num_tokens, count),
+            distances.reshape(-1, self.num_tokens, count),
         )
 
-    def _extend(self, best: Tensor, codes: Tensor, nearest: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    def _extend(
+        self, best: Tensor, codes: Tensor, nearest: Tensor, places: Tensor, probes: int
+    ) -> tuple[Tensor, Tensor]:
         """The best P of all sums of ``best`` (S, T, P) and ``nearest`` (S, T, p), with their codes."""
         width = nearest.shape[2]
         sums = (ops.expand_dims(best, 3) + ops.expand_dims(nearest, 2)).reshape(
             best.shape[0], best.shape[1], -1
         )
-        found, pairs = ops.topk(sums, min(self.probes, sums.shape[2]), 2)  # (S, T, P)
+        found, pairs = ops.topk(sums, min(probes, sums.shape[2]), 2)  # (S, T, P)
         first = ops.floor_divide(pairs, width)
         chosen = ops.gather_elements(places, 2, pairs - first * width)
         parts: tuple[Tensor, ...] = ()
@@ -283,25 +303,8 @@ class ProductQuantizer(nn.Cell):
 def kmeans_codebooks(
     tokens: NDArray[np.float32], num_codebooks: int, codebook_size: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """k-means per sub-vector of rows (T, W) -> codebooks (B, N, W/B) and cluster sizes (B, N).
-
-    Missing points (T < N) are filled with jittered copies of real sub-vectors and an empty cluster keeps its
-    last centre, so that every codeword is a usable, distinct one.
-    """
+    """k-means per sub-vector of rows (T, W) -> codebooks (B, N, W/B) and cluster sizes (B, N)."""
     rng = np.random.default_rng([seed, 0x6B6D])
-    parts = np.split(np.asarray(tokens, np.float64), num_codebooks, axis=1)
-    books, sizes = [], []
-    for part in parts:
-        spread = part.std() * 1e-3 + 1e-6
-        if len(part) < codebook_size:
-            extra = part[rng.integers(0, len(part), codebook_size - len(part))]
-            part = np.concatenate([part, extra + rng.normal(0, spread, extra.shape)])
-        start = part[rng.choice(len(part), codebook_size, replace=False)]
-        start = start + rng.normal(0, spread, start.shape)
-        with warnings.catch_warnings():
-            # an empty cluster keeps its last centre, which is as usable as any
-            warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
-            book, labels = kmeans2(part, start, iter=KMEANS_ITERATIONS, minit="matrix", missing="warn")
-        books.append(book.astype(np.float32))
-        sizes.append(np.bincount(labels, minlength=codebook_size).astype(np.float64))
-    return np.stack(books), np.stack(sizes)
+    parts = np.split(np.asarray(tokens, np.float32), num_codebooks, axis=1)
+    fitted = [kmeans(part, codebook_size, rng) for part in parts]
+    return np.stack([book for book, _ in fitted]), np.stack([sizes for _, sizes in fitted])

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import Any
+
+import numpy as np
 
 from sparcode.config.command_lines import EvalArguments
 from sparcode.data.leaks import find_leaks
 from sparcode.errors import ConfigError
 from sparcode.evaluation import report as reports
 from sparcode.evaluation.query_set import QuerySet
-from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, Ranker
+from sparcode.evaluation.rankers import IndexRanker, Ranker
 from sparcode.evaluation.rescoring_ranker import RescoringRanker
 from sparcode.files import check_writable, write_json
 from sparcode.pipeline.crosses import cross_summary
 from sparcode.pipeline.index import PARTS, index_summary
 from sparcode.pipeline.model_inputs import queries_of, query_length
-from sparcode.pipeline.runs import Run, make_ranker, open_run
+from sparcode.pipeline.runs import Run, exact_ranker, make_ranker, open_run
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
     if run.world.first:
         first = ranker.first if isinstance(ranker, RescoringRanker) else ranker
         if built is not None and isinstance(first, IndexRanker):
-            report["index"] = index_summary(built)
+            report["index"] = {**index_summary(built), **_reads(first, queries)}
             if config.eval.fidelity_queries:
                 report["fidelity"] = _fidelity(run, ranker, queries)
         if config.eval.latency_queries:
@@ -76,14 +79,21 @@ def _description(arguments: EvalArguments, run: Run, num_queries: int) -> dict[s
         "num_items": run.dataset.num_items,
         "first_items": config.eval.first_items,
         "crosses": None if run.crosses is None else cross_summary(config, run.crosses),
+        "settings": None if run.served.settings is None else asdict(run.served.settings),
         "leaks": {"in_history": leaks.in_history, "in_features": leaks.in_features},
     }
+
+
+def _reads(ranker: IndexRanker, queries: QuerySet) -> dict[str, int]:
+    """Postings that queries read."""
+    reads = ranker.postings_read(queries)
+    return {f"postings_read_p{part}": round(float(np.percentile(reads, part))) for part in (50, 99)}
 
 
 def _fidelity(run: Run, ranker: Ranker, queries: QuerySet) -> dict[str, float]:
     """The index against exhaustive scoring by the same network: without quantization where it rescores."""
     section = run.config.eval
-    exact = ExhaustiveRanker(run.network, run.dataset.num_items, not section.rescore, run.crosses)
+    exact = exact_ranker(run, quantize=not section.rescore)
     sample = queries.take(section.fidelity_queries)
     signed = run.network.score.signed
     return reports.fidelity(ranker, exact, sample, max(section.ks), section.exclude_seen, signed)

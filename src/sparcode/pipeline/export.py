@@ -23,7 +23,10 @@ def export_run(arguments: ExportArguments) -> BundleReport | None:
     index = None if has_codes else cross_index(run.config, run.crosses)
     if has_codes:
         index = build_run_index(run, arguments.run_dir / PARTS).index
-    request = ExportRequest(network, run.dataset, run.config, index, codebooks, arguments.output, run.crosses)
+    served = run.served
+    request = ExportRequest(
+        network, run.dataset, run.config, index, codebooks, arguments.output, served.crosses, served.posterior
+    )
     verified = export_bundle(request) if run.world.first else None
     run.world.leave()
     return verified

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sparcode.config.schema import Config
 from sparcode.crosses import CrossTable
-from sparcode.data.dataset import Dataset
-from sparcode.index import BuildOptions, BuildResult, BuildShare, InvertedIndex, append_lists, build_index
+from sparcode.index import (
+    BuildOptions,
+    BuildResult,
+    BuildShare,
+    InvertedIndex,
+    Posterior,
+    append_lists,
+    build_index,
+)
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.progress import Progress
@@ -18,8 +26,27 @@ PARTS = "index.parts"
 """Directory in a run for the parts of indexes that are being built."""
 
 
+@dataclass(frozen=True)
+class ListExtras:
+    """What an index holds beside the network's scores of codes.
+
+    Attributes:
+        crosses: whose lists are appended; None = none are.
+        posterior: correction of the lists of codes; None = lists of the network alone.
+    """
+
+    crosses: CrossTable | None = None
+    posterior: Posterior | None = None
+
+
+def build_options(config: Config, network: SparCode) -> BuildOptions:
+    """The index section, as the builder reads it."""
+    names = set(BuildOptions.__dataclass_fields__) - {"signed"}
+    return BuildOptions(**config.index.model_dump(include=names), signed=network.score.signed)
+
+
 def build_network_index(
-    network: SparCode, config: Config, dataset: Dataset, parts: Path, world: World, crosses: CrossTable | None
+    network: SparCode, config: Config, parts: Path, world: World, extras: ListExtras
 ) -> BuildResult:
     """Build the index of a network as the index section says, continuing from the parts of a killed build.
 
@@ -28,14 +55,13 @@ def build_network_index(
     Args:
         network: trained.
         config: of the run.
-        dataset: of the run.
         parts: directory for part files.
         world: the workers that build together.
-        crosses: whose lists are appended; None = none are.
+        extras: what the lists hold beside the network's scores.
     """
-    options = BuildOptions(**config.index.model_dump(exclude={"probes"}), signed=network.score.signed)
+    crosses = extras.crosses
     share = BuildShare(parts, world.rank, world.size, lambda number: int(world.gather_sizes(number).sum()))
-    scorer = NetworkBlockScorer(network, dataset.num_items)
+    scorer = NetworkBlockScorer(network, network.tower.num_items)
 
     def with_crosses(index: InvertedIndex) -> InvertedIndex:
         if crosses is None:
@@ -47,7 +73,15 @@ def build_network_index(
         def advance(done: int, total: int) -> None:
             progress.update(done * scorer.num_items, total * scorer.num_items)
 
-        return build_index(scorer, network.term_codebooks(), options, advance, with_crosses, share)
+        return build_index(
+            scorer,
+            network.term_codebooks(),
+            build_options(config, network),
+            advance,
+            with_crosses,
+            share,
+            extras.posterior,
+        )
 
 
 def cross_index(config: Config, crosses: CrossTable | None) -> InvertedIndex | None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 # sets MindSpore's environment variables: before anything that imports MindSpore
 from sparcode.training import runtime  # isort: skip
@@ -30,8 +29,9 @@ from sparcode.model.factory import DataShape, build_network
 from sparcode.model.item_vectors import item_vectors
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
-from sparcode.pipeline.crosses import TrainedModel, cross_baseline, run_crosses
-from sparcode.pipeline.index import build_network_index
+from sparcode.pipeline.choices import Served, TrainedModel, choose_served
+from sparcode.pipeline.crosses import cross_baseline
+from sparcode.pipeline.index import ListExtras, build_network_index
 from sparcode.training.checkpoint import load_into, read_checkpoint, stored_config
 from sparcode.training.world import World
 
@@ -46,7 +46,12 @@ class Run:
     dataset: Dataset
     network: MatchingNetwork
     world: World
-    crosses: CrossTable | None = None
+    served: Served = field(default_factory=Served)
+
+    @property
+    def crosses(self) -> CrossTable | None:
+        """With their weight; None = the model has none."""
+        return self.served.crosses
 
 
 # ---- construction
@@ -102,13 +107,6 @@ def data_shape(config: Config, dataset: Dataset) -> DataShape:
 # ---- after training
 
 
-def load_trained(config: Config, network: MatchingNetwork, path: Path, parameters: dict[str, Any]) -> None:
-    """Give a network the parameters of a checkpoint, to be served as the index section says."""
-    load_into(path, parameters, [network])
-    if isinstance(network, SparCode):
-        network.quantizer.probes = config.index.probes  # training asks for the nearest code alone
-
-
 def open_run(config: Config, run_dir: Path) -> Run:
     """Load data and the best checkpoint of a run.
 
@@ -136,9 +134,9 @@ def open_run(config: Config, run_dir: Path) -> Run:
             remedy="point data.dataset_dir at the data set of the run",
         )
     network = build_network(config.model, data_shape(config, dataset))
-    load_trained(config, network, path, parameters)
-    crosses = run_crosses(TrainedModel(config, dataset, network, meta.step), run_dir, world)
-    return Run(config, dataset, network, world, crosses)
+    load_into(path, parameters, [network])
+    served = choose_served(TrainedModel(config, dataset, network, meta.step), run_dir, world)
+    return Run(config, dataset, network, world, served)
 
 
 def build_run_index(run: Run, parts: Path) -> BuildResult:
@@ -148,7 +146,15 @@ def build_run_index(run: Run, parts: Path) -> BuildResult:
         raise ConfigError(
             "only a sparcode model has an index", where="model.name", received=run.config.model.name
         )
-    return build_network_index(network, run.config, run.dataset, parts, run.world, run.crosses)
+    extras = ListExtras(run.crosses, run.served.posterior)
+    return build_network_index(network, run.config, parts, run.world, extras)
+
+
+def exact_ranker(run: Run, quantize: bool = True) -> ExhaustiveRanker:
+    """What scores every item as the run is served, or without quantization."""
+    return ExhaustiveRanker(
+        run.network, run.dataset.num_items, quantize, run.crosses, run.served.posterior if quantize else None
+    )
 
 
 def make_ranker(run: Run, retriever: str, parts: Path) -> tuple[Ranker, BuildResult | None]:
@@ -172,4 +178,4 @@ def make_ranker(run: Run, retriever: str, parts: Path) -> tuple[Ranker, BuildRes
         if not section.rescore:
             return search, None
         return RescoringRanker(search, VectorCandidates(vectors), section.rescore), None
-    return ExhaustiveRanker(network, num_items, crosses=run.crosses), None
+    return exact_ranker(run), None

@@ -22,20 +22,24 @@ from sparcode.errors import CheckpointError, ConfigError, OutputError
 from sparcode.evaluation.validation import ValidationOptions, Validator
 from sparcode.files import write_text
 from sparcode.model.factory import build_network
-from sparcode.model.inference import TokenEncoder
+from sparcode.model.inference import TrainingTokens
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
-from sparcode.pipeline.crosses import TrainedModel, fit_crosses, run_crosses
+from sparcode.pipeline.choices import TrainedModel, choose_served
+from sparcode.pipeline.crosses import fit_crosses
 from sparcode.pipeline.model_inputs import batch_options, query_length, user_arrays, validation_queries
-from sparcode.pipeline.runs import data_shape, load_data_together, load_trained
+from sparcode.pipeline.runs import data_shape, load_data_together
 from sparcode.training.callbacks import prepare_run_directory
-from sparcode.training.checkpoint import read_checkpoint, stored_config
-from sparcode.training.encoding import sample_tokens
+from sparcode.training.checkpoint import load_into, read_checkpoint, stored_config
+from sparcode.training.encoding import TrainingQueries
 from sparcode.training.loop import Trainer, TrainerParts
 from sparcode.training.step import StepInputs
 from sparcode.training.world import World
 
 _LOG = logging.getLogger(__name__)
+
+VALIDATION_PROBES = 4
+"""Probes of validations during training, where the index section leaves them to be chosen."""
 
 PLACES = ("data.path", "data.dataset_dir")
 """Keys that say where the data lies; a run may be resumed after it has moved."""
@@ -50,7 +54,9 @@ def train_run(arguments: TrainArguments) -> None:
     dataset = load_data_together(config, world)
     network = build_network(config.model, data_shape(config, dataset))
     if isinstance(network, SparCode):
-        network.quantizer.probes = config.index.probes  # of validation: training has the nearest code alone
+        # of validation: training has the nearest code alone, and what is served is chosen at the end
+        network.quantizer.probes = config.index.probes or min(VALIDATION_PROBES, config.model.codes_per_token)
+        network.quantizer.probe_temperature = config.index.probe_temperature or 1.0
     _LOG.info(
         "%s on %s: %d users, %d items, %d training interactions, %d weights",
         config.model.name,
@@ -62,23 +68,25 @@ def train_run(arguments: TrainArguments) -> None:
     )
     batches = make_batches(dataset, batch_options(config))
     arrays = user_arrays(config, dataset)
+    queries = TrainingQueries(batches, arrays, world)
     parts = TrainerParts(
         network,
         batches,
         step_inputs(config, dataset, network, batches),
         make_validator(config, dataset, network, world),
-        lambda: sample_tokens(TokenEncoder(network), batches, arrays, config.train.batch_size, world),
+        lambda: queries.sample_tokens(
+            TrainingTokens(network, batches.every_position), network.quantizer.codebook_size
+        ),
         dataset.fingerprint,
         world,
     )
     if world.first and not arguments.resume:
         write_text(run_dir / RUN_CONFIG_NAME, dump_config(config))
     state = Trainer(config, parts, run_dir).fit(arguments.resume)
-    if config.crosses.kind != "none":
-        best = run_dir / "checkpoints" / "best.ckpt"
-        parameters, meta = read_checkpoint(best)
-        load_trained(config, network, best, parameters)
-        run_crosses(TrainedModel(config, dataset, network, meta.step), run_dir, world)
+    best = run_dir / "checkpoints" / "best.ckpt"
+    parameters, meta = read_checkpoint(best)
+    load_into(best, parameters, [network])
+    choose_served(TrainedModel(config, dataset, network, meta.step), run_dir, world)
     _LOG.info(
         "done: best %s %.4f at epoch %d; run directory %s",
         config.train.monitor,
@@ -158,7 +166,7 @@ def make_validator(config: Config, dataset: Dataset, network: MatchingNetwork, w
         "validation: %d users, %s, probes %d, crosses %s",
         len(queries),
         config.train.monitor,
-        config.index.probes if isinstance(network, SparCode) else 0,
+        network.quantizer.probes if isinstance(network, SparCode) else 0,
         config.crosses.kind,
     )
     weights = [config.crosses.weight] if config.crosses.weight else None

@@ -123,6 +123,13 @@ class EpochProgress:
         self._progress.close()
 
 
+def codebook_use(counts: NDArray) -> dict[str, float]:
+    """``usage`` and ``perplexity`` of counts (books, N), see ``CodebookMonitor``."""
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    entropy = -(share * np.log(np.maximum(share, 1e-12))).sum(1)
+    return {"usage": float((counts > 0).mean()), "perplexity": float(np.exp(entropy).mean())}
+
+
 class CodebookMonitor:
     """Usage and perplexity of the codewords within one epoch.
 
@@ -144,13 +151,7 @@ class CodebookMonitor:
 
     def summary(self) -> dict[str, float]:
         """``usage`` in [0, 1] and ``perplexity`` in [1, N] of what was added."""
-        total = np.maximum(self._counts.sum(1, keepdims=True), 1)
-        share = self._counts / total
-        entropy = -(share * np.log(np.maximum(share, 1e-12))).sum(1)
-        return {
-            "usage": float((self._counts > 0).mean()),
-            "perplexity": float(np.exp(entropy).mean()),
-        }
+        return codebook_use(self._counts)
 
     def warn_on_collapse(self, threshold: float) -> None:
         """Log a warning if the usage is below ``threshold``, in [0, 1]."""

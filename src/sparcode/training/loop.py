@@ -20,7 +20,7 @@ from sparcode.errors import CheckpointError, TrainingError
 from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
-from sparcode.training.callbacks import CodebookMonitor, EpochProgress, EpochRecords
+from sparcode.training.callbacks import CodebookMonitor, EpochProgress, EpochRecords, codebook_use
 from sparcode.training.checkpoint import CheckpointMeta, load_into, read_checkpoint, save_checkpoint
 from sparcode.training.schedule import learning_rate_at
 from sparcode.training.step import CodeSharing, StepInputs, TrainStep, make_optimizer, set_learning_rate
@@ -95,8 +95,10 @@ class Trainer:
 
     @property
     def _quantize_epoch(self) -> int:
-        """First epoch (0-based) with quantized tokens; at least the last epoch has them."""
+        """First epoch (0-based) with quantized tokens; the last one has them unless training has none."""
         train = self._config.train
+        if train.quantize_from == 1:
+            return train.epochs
         return min(round(train.quantize_from * train.epochs), train.epochs - 1)
 
     def fit(self, resume: bool) -> LoopState:
@@ -120,7 +122,20 @@ class Trainer:
                 records.append(record)  # before the checkpoint: resuming drops lines after it, but adds none
                 self._save("last")
                 _LOG.info(_epoch_line(record, train.monitor))
+        if not state.quantized:
+            self._quantize_best()
         return state
+
+    def _quantize_best(self) -> None:
+        """Fit the codebooks to the best checkpoint of a training without quantization."""
+        path = self.checkpoints / "best.ckpt"
+        self._world.wait()  # for the first worker to have written it
+        load_into(path, read_checkpoint(path)[0], [self._network])
+        self._fit_codebooks()
+        self._validate()
+        self._save("last")
+        monitor = self._config.train.monitor
+        _LOG.info("valid %s %.4f with codes", monitor, self._state.metrics[monitor])
 
     def _parameters(self) -> list[Parameter]:
         return [*self._network.get_parameters(), *self._optimizer.get_parameters()]
@@ -136,7 +151,9 @@ class Trainer:
     def _exhausted(self) -> bool:
         patience = self._config.train.patience
         # before its second phase a sparcode model has nothing to serve: it never stops there
-        if patience == 0 or self._state.stale < patience or not self._state.quantized:
+        has_phases = self._quantize_epoch < self._config.train.epochs
+        waits = has_phases and not self._state.quantized
+        if patience == 0 or self._state.stale < patience or waits:
             return False
         _LOG.info(
             "stopped early after epoch %d: %s has not improved for %d validations",
@@ -151,12 +168,22 @@ class Trainer:
         state = self._state
         if state.quantized or state.epoch < self._quantize_epoch:
             return
-        quantizer = self._network.quantizer
+        self._fit_codebooks()
+
+    def _fit_codebooks(self) -> None:
+        state, quantizer = self._state, self._network.quantizer
         tokens = self._parts.sample_tokens()
         quantizer.fit(tokens, self._config.seed, self._parts.batches.queries_per_batch)
         self._world.copy_from_first(quantizer.get_parameters())
         state.quantized, state.best, state.stale = True, -math.inf, 0
-        _LOG.info("epoch %d: codebooks fitted by k-means on %d queries", state.epoch + 1, len(tokens))
+        found = codebook_use(quantizer.ema_counts.asnumpy().reshape(quantizer.books, -1))
+        _LOG.info(
+            "epoch %d: codebooks fitted by k-means on %d queries, codewords used %.0f %%, perplexity %.0f",
+            state.epoch,
+            len(tokens),
+            100 * found["usage"],
+            found["perplexity"],
+        )
 
     def _step_cell(self) -> TrainStep:
         quantized = self._state.quantized
@@ -244,7 +271,7 @@ class Trainer:
         value = state.metrics[monitor]
         if value > state.best:
             state.best, state.best_epoch, state.stale = value, state.epoch, 0
-            if state.quantized:
+            if state.quantized or self._quantize_epoch == self._config.train.epochs:
                 self._save("best")
         else:
             state.stale += 1

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from helpers import interactions, tiny_config, tiny_dataset
+from network_cases import TokenEncoder
 from sparcode.data.dataset import Dataset
 from sparcode.evaluation.query_set import QuerySet, query_set
 from sparcode.evaluation.rankers import (
@@ -22,7 +23,6 @@ from sparcode.index import BuildOptions, build_index
 from sparcode.index.search.dense import DenseIndex
 from sparcode.model.block_scorer import ExhaustiveScorer, NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
-from sparcode.model.inference import TokenEncoder
 from sparcode.model.item_vectors import item_vectors
 from sparcode.training.encoding import encode_queries
 

@@ -47,7 +47,6 @@ class Scores(nn.Cell):
         items = self.network.stored_item_part(ids)
         part = self.network.training_parts(queries, ops.ones_like(queries[:, 0]))[0]
         return (
-            self.network.served_scores(queries, items),
             self.network.cross(part, items),
             self.network.aligned(part, items),
         )

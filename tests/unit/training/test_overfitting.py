@@ -10,9 +10,9 @@ import pytest
 from mindspore import Tensor
 
 from helpers import tiny_config
+from network_cases import TokenEncoder
 from sparcode.data.samplers import log_weights
 from sparcode.model.factory import DataShape, build_network
-from sparcode.model.inference import TokenEncoder
 from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.training.encoding import encode_queries
 from sparcode.training.step import CodeSharing, TrainStep, make_optimizer, set_learning_rate

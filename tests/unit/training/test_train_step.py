@@ -12,10 +12,11 @@ import pytest
 from mindspore import Tensor
 
 from helpers import tiny_config, tiny_dataset
+from network_cases import TokenEncoder
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchOptions, BatchSource, Sharding, make_batches
 from sparcode.model.factory import build_network
-from sparcode.model.inference import CodeEncoder, TokenEncoder
+from sparcode.model.inference import CodeEncoder
 from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.pipeline import runs
@@ -65,9 +66,8 @@ def make_bench(
     network = build_network(config.model, runs.data_shape(config, dataset))
     batches = make_batches(dataset, BatchOptions(config.train.batch_size, 6, 6, 0))
     if quantize:
-        tokens = sample_tokens(
-            TokenEncoder(network), batches, user_arrays(config, dataset), config.train.batch_size, World()
-        )
+        queries = TrainingQueries(batches, user_arrays(config, dataset), World())
+        tokens = queries.sample_tokens(TrainingTokens(network, batches.every_position), 16)
         network.quantizer.fit(tokens, 0)
     optimizer = make_optimizer(network, config)
     loss = _loss(config, network, batches, quantize)

@@ -23,11 +23,15 @@ from sparcode.errors import ConfigError, UsageError
 from sparcode.index.build.blocks import BlockScorer, FingerprintedScorer, score_terms
 from sparcode.index.build.options import BuildOptions
 from sparcode.index.build.parts import BuildShare, Parts
+from sparcode.index.build.posterior import Posterior
 from sparcode.index.build.pruning import TopPruner
 from sparcode.index.codes import count_terms
 from sparcode.index.inverted_index import InvertedIndex
 from sparcode.index.packed.coding import CODE_TYPES
-from sparcode.index.postings import MAX_ITEM_ID, Lists
+from sparcode.index.postings import MAX_ITEM_ID, Lists, join_lists
+
+WHOLE_ROWS = 1 << 25
+"""Scores of whole rows that are held at once, 128 MB."""
 
 _PLAIN_BYTES = 8
 """Bytes of a posting in plain arrays."""
@@ -75,6 +79,7 @@ def build_index(
     progress: Progress | None = None,
     extend: Callable[[InvertedIndex], InvertedIndex] | None = None,
     share: BuildShare | None = None,
+    posterior: Posterior | None = None,
 ) -> BuildResult:
     """Score terms against all items and keep what pruning leaves (SparCode, indexing).
 
@@ -89,6 +94,7 @@ def build_index(
         extend: what is done to the plain index before it is packed and measured, such as appending lists.
         share: where part files are, and which part this call builds when several processes build together;
             every one returns the whole index. None = all of it, without files.
+        posterior: correction of the scores by counts; None = lists of the scores alone.
 
     Returns:
         The index over term ids ``0 .. S * N ** M - 1`` and item ids ``1 .. num_items``, and a report.
@@ -105,7 +111,7 @@ def build_index(
     started, num_pairs = time.perf_counter(), 0
     top_l = _first_length(options, num_terms, scorer.num_items)
     while True:
-        build = _Build(scorer, codebooks, replace(options, top_l=top_l), share)
+        build = _Build(scorer, codebooks, replace(options, top_l=top_l), share, posterior)
         lists, scored = build.run(progress)
         num_pairs += scored * scorer.num_items
         index = InvertedIndex(lists.postings(scorer.num_items), floors=_floors(lists))
@@ -162,9 +168,15 @@ class _Build:
     """One build at one length of lists."""
 
     def __init__(
-        self, scorer: BlockScorer, codebooks: NDArray[np.float32], options: BuildOptions, share: BuildShare
+        self,
+        scorer: BlockScorer,
+        codebooks: NDArray[np.float32],
+        options: BuildOptions,
+        share: BuildShare,
+        posterior: Posterior | None,
     ) -> None:
         self._scorer, self._codebooks, self._options, self._share = scorer, codebooks, options, share
+        self._posterior = posterior
         num_slots, num_codebooks, codebook_size, _ = codebooks.shape
         self._num_terms = count_terms(num_codebooks, codebook_size, num_slots)
 
@@ -192,11 +204,7 @@ class _Build:
 
     def _lists(self, term_ids: NDArray[np.int64]) -> Lists:
         """The lists of one block of terms."""
-        options, num_items = self._options, self._scorer.num_items
-        pruner = TopPruner(len(term_ids), num_items, options.top_l, options.signed)
-        for first, scores in score_terms(self._scorer, self._codebooks, term_ids, options.block_items):
-            pruner.add(scores, first)
-        return pruner.finish()
+        return lists_of_terms(self._scorer, self._codebooks, self._options, term_ids, self._posterior)
 
     def _fingerprint(self) -> str:
         """Differs when any list would.
@@ -209,7 +217,40 @@ class _Build:
         choices = asdict(replace(self._options, threads=1, max_bytes=0, packing="none"))
         shape = list(self._codebooks.shape)
         codebooks = hashlib.sha256(self._codebooks.tobytes()).hexdigest()
-        return json.dumps([choices, self._scorer.fingerprint, self._scorer.num_items, shape, codebooks])
+        counts = "" if self._posterior is None else self._posterior.fingerprint
+        return json.dumps(
+            [choices, self._scorer.fingerprint, self._scorer.num_items, shape, codebooks, counts]
+        )
+
+
+def lists_of_terms(
+    scorer: BlockScorer,
+    codebooks: NDArray[np.float32],
+    options: BuildOptions,
+    term_ids: NDArray[np.int64],
+    posterior: Posterior | None = None,
+) -> Lists:
+    """The lists of some terms (T,), in their order, as ``build_index`` makes them.
+
+    A correction by counts needs whole rows of scores: it takes so few terms at once that these have at most
+    ``WHOLE_ROWS`` scores.
+    """
+    num_items = scorer.num_items
+    if posterior is None:
+        pruner = TopPruner(len(term_ids), num_items, options.top_l, options.signed)
+        for first, scores in score_terms(scorer, codebooks, term_ids, options.block_items):
+            pruner.add(scores, first)
+        return pruner.finish()
+    size = max(WHOLE_ROWS // num_items, 1)
+    parts = []
+    for start in range(0, len(term_ids), size):
+        terms = term_ids[start : start + size]
+        pruner = TopPruner(len(terms), num_items, options.top_l, options.signed)
+        ((_, scores),) = score_terms(scorer, codebooks, terms, num_items)
+        posterior.correct(terms, scores)
+        pruner.add(scores, 1)
+        parts.append(pruner.finish())
+    return join_lists(parts)
 
 
 def _in_order(

@@ -112,8 +112,8 @@ class AttentionScorer(InteractionScorer):
     def cross(self, token_parts: Tensor, item_parts: Tensor) -> Tensor:
         """(T, 4 H), (C, K_i * 4 H) -> (T, C), one hidden unit at a time.
 
-        Logits between the token and the items are matrix products, and those between two item tokens depend on
-        the item alone. What remains for each pair are sums of (T, C) planes, which stay in the cache.
+        Logits between the token and the items are matrix products, and those between two item tokens depend
+        on the item alone. What remains for each pair are sums of (T, C) planes, which stay in the cache.
         """
         pieces = ops.split(token_parts, self.hidden_size, 1)
         item_pieces = ops.split(item_parts, self.hidden_size, 1)

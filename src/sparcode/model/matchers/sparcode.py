@@ -110,7 +110,7 @@ class SparCode(AllToAll):
         Args:
             parts: token parts (Q, K_u, P_t) of quantized tokens.
             item_parts: (C, P_i).
-            rows: (Q * K_u,) int32, the distinct code of each token, 0..U-1; -1 for tokens that are not scored.
+            rows: (Q * K_u,) int32, the distinct code of each token, 0..U-1; -1 for those not scored.
             sizes: (U,) float32, how many tokens have each code; ones beyond the codes that there are.
 
         Returns:
@@ -146,20 +146,6 @@ class SparCode(AllToAll):
         tokens = self.tokens(queries)
         codes, weights = self.quantizer.probe(tokens)
         return self.quantizer.probe_terms(codes), weights.reshape(weights.shape[0], -1), tokens
-
-    def served_scores(self, queries: Tensor, item_parts: Tensor) -> Tensor:
-        """Scores (Q, C) of what ``served_terms`` names, each probe counted by its weight."""
-        codes, weights = self.quantizer.probe(self.tokens(queries))
-        probes = codes.shape[2]
-        rows = codes.transpose(0, 2, 1, 3).reshape(-1, codes.shape[1], codes.shape[3])  # (Q * P, K_u, M)
-        shares = ops.expand_dims(weights.transpose(0, 2, 1).reshape(rows.shape[0], -1), 2)  # (Q * P, K_u, 1)
-        parts = self.scorer.token_part(self.lift(self.quantizer.decode(rows)))  # (Q * P, K_u, P_t)
-        if self.adds_tokens:
-            added = (parts * shares).sum(1)
-            return self.cross(added.reshape(-1, probes, added.shape[-1]).sum(1), item_parts)
-        scores = self.scorer.cross(parts.reshape(-1, parts.shape[-1]), item_parts)
-        scores = self.score.parts(scores).reshape(rows.shape[0], rows.shape[1], -1)
-        return (scores * shares).sum(1).reshape(-1, probes, scores.shape[-1]).sum(1)
 
     def term_codebooks(self) -> NDArray[np.float32]:
         """What the index needs to know of the tokens, (S, M, N, d): see ``index.codes.tokens_of_terms``."""

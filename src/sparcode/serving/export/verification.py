@@ -218,10 +218,15 @@ class _Comparison:
         return max(errors, default=0.0)
 
     def _code_list_error(self, index: InvertedIndex, term: int, codebooks: NDArray[np.float32]) -> float:
+        """Postings against what the scorer of the bundle and the counts make of the code."""
         items = np.asarray(index.posting_list(term)[0])
-        return self._posting_error(
-            index, term, self._scorer.score(tokens_of_terms(codebooks, [term]), items)[0]
-        )
+        tokens, posterior = tokens_of_terms(codebooks, [term]), self._request.posterior
+        if posterior is None:
+            return self._posting_error(index, term, self._scorer.score(tokens, items)[0])
+        every = np.arange(1, self._bundle.manifest.num_items + 1, dtype=np.int32)
+        scores = np.array(self._scorer.score(tokens, every), np.float32)
+        posterior.correct(np.array([term]), scores)
+        return self._posting_error(index, term, scores[0, items - 1])
 
     def _item_list_error(self, index: InvertedIndex, term: int, item: int) -> float:
         if self._request.crosses is None:
@@ -282,7 +287,8 @@ class _Comparison:
             # dot products may differ in the last bit, and near ties change places
             self._close("scores of recommendations", received, scores[:found])
             return
-        if self._request.config.index.probes > 1:  # likewise for weights of probes
+        if isinstance(self._request.network, SparCode) and self._request.network.quantizer.probes > 1:
+            # likewise for weights of probes
             self._close("scores of recommendations", received, scores[:found])
             return
         wanted = [self._bundle.item_ids[item - 1] for item in items[:found]]

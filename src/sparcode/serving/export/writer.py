@@ -22,7 +22,7 @@ from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset
 from sparcode.errors import BundleError, UsageError
 from sparcode.files import write_json, write_text
-from sparcode.index import InvertedIndex, count_terms
+from sparcode.index import InvertedIndex, Posterior, count_terms
 from sparcode.model.inference import (
     CodeEncoder,
     TokenItemScorer,
@@ -61,6 +61,7 @@ class ExportRequest:
         codebooks: (S, M, N, d) float32, ``term_codebooks`` of the network; None for two_tower.
         output: bundle directory to write.
         crosses: whose lists the index holds beside those of the network's codes.
+        posterior: what corrected the lists of codes; None = they are the network's alone.
     """
 
     network: MatchingNetwork
@@ -70,6 +71,7 @@ class ExportRequest:
     codebooks: NDArray[np.float32] | None
     output: Path
     crosses: CrossTable | None = None
+    posterior: Posterior | None = None
 
     @property
     def history_length(self) -> int:
