@@ -4,11 +4,12 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: bash scripts/download_data.sh {ml-1m|ml-10m|ml-20m|amazon-beauty|amazon-sports|deezer} DIR
+usage: bash scripts/download_data.sh {ml-1m|ml-10m|ml-20m|amazon-beauty|amazon-sports|gowalla|deezer} DIR
 
 Downloads the raw files into DIR and prints the command that preprocesses them. Needs curl or wget, and
 unzip for MovieLens and Deezer. Sources: GroupLens (files.grouplens.org), the S3-Rec repository
-(github.com/aHuiWang/CIKM2020-S3Rec) and Zenodo record 5121674. Mind their licences; MovieLens may not be
+(github.com/aHuiWang/CIKM2020-S3Rec), the LightGCN repository (github.com/kuandeng/LightGCN) and Zenodo
+record 5121674. Mind their licences; MovieLens may not be
 redistributed.
 TEXT
 }
@@ -77,10 +78,10 @@ directory="$2"
 movielens=https://files.grouplens.org/datasets/movielens
 
 case "$dataset" in
-    ml-1m | ml-10m | ml-20m | amazon-beauty | amazon-sports | deezer)
+    ml-1m | ml-10m | ml-20m | amazon-beauty | amazon-sports | gowalla | deezer)
         mkdir -p "$directory" || fail "cannot write to $directory"
         ;;
-    *) fail "unknown data set '$dataset'; one of ml-1m, ml-10m, ml-20m, amazon-beauty, amazon-sports, deezer" ;;
+    *) fail "unknown data set '$dataset'; one of ml-1m, ml-10m, ml-20m, amazon-beauty, amazon-sports, gowalla, deezer" ;;
 esac
 
 case "$dataset" in
@@ -103,6 +104,12 @@ case "$dataset" in
     amazon-sports)
         fetch_s3rec Sports_and_Outdoors
         next_command "$directory/Sports_and_Outdoors.txt" data.source=user_lines
+        ;;
+    gowalla)
+        for part in train test; do
+            fetch "https://raw.githubusercontent.com/kuandeng/LightGCN/master/Data/gowalla/$part.txt" "$directory/$part.txt"
+        done
+        next_command "$directory" data.source=user_lines data.protocol=pre_split
         ;;
     deezer)
         fetch_zip https://zenodo.org/api/records/5121674/files-archive

@@ -8,6 +8,7 @@ ENCODERS = {
     "ml-1m": ("dnn", "dnn_features"),
     "amazon-beauty": ("sasrec", "gru4rec"),
     "amazon-sports": ("sasrec",),
+    "gowalla": ("dnn",),
 }
 """Second part of the names of each data set's configurations, that of the headline table first."""
 
@@ -34,35 +35,26 @@ class Row:
 
 
 PLAIN = ("crosses.kind=none",)
+RESCORED = 500
 
 
-def _index(packing: str, probes: int) -> tuple[str, ...]:
-    return (*PLAIN, f"index.packing={packing}", f"index.probes={probes}")
+def _both(name: str, title: str, model: str, retriever: str, rescore: int = 0) -> tuple[Row, Row]:
+    """A row without crosses and one with them, of the same trained model."""
+    return (
+        Row(name, title, model, retriever, PLAIN, rescore),
+        Row(f"{name}-crosses", f"{title}, with crosses", model, retriever, (), rescore),
+    )
 
 
 ROWS = (
-    Row("popularity", "popularity", "two_tower", "popularity"),
-    Row("crosses", "crosses alone", "sparcode", "crosses"),
-    Row("two_tower-exact", "two-tower, exact search", "two_tower", "exact"),
-    Row("two_tower-hnsw", "two-tower, HNSW", "two_tower", "hnsw"),
-    Row("max_sim-exact", "MaxSim, exhaustive", "max_sim", "exact"),
-    Row("mol-exact", "mixture of logits, exhaustive", "mol", "exact"),
-    Row("all_to_all-exact", "all-to-all, exhaustive (the bound)", "all_to_all", "exact", PLAIN),
-    Row("sparcode-exact", "SparCode, exhaustive", "sparcode", "exact", PLAIN),
-    Row(
-        "sparcode-index-float32-probes-1",
-        "index, float32, 1 probe",
-        "sparcode",
-        "index",
-        _index("float32", 1),
-    ),
-    Row("sparcode-index-uint8-probes-1", "index, 8 bit, 1 probe", "sparcode", "index", _index("uint8", 1)),
-    Row("sparcode-index-uint8-probes-2", "index, 8 bit, 2 probes", "sparcode", "index", _index("uint8", 2)),
-    Row("sparcode-index-uint8-probes-4", "index, 8 bit, 4 probes", "sparcode", "index", _index("uint8", 4)),
-    Row("sparcode-index-rescore-200", "... best 200 rescored", "sparcode", "index", _index("uint8", 4), 200),
-    Row("sparcode-index-rescore-500", "... best 500 rescored", "sparcode", "index", _index("uint8", 4), 500),
-    Row("sparcode-index-crosses", "**index with crosses, as configured**", "sparcode", "index"),
-    Row("sparcode-index-crosses-rescore-200", "... best 200 rescored", "sparcode", "index", (), 200),
+    Row("popularity", "popularity", "two_tower", "popularity", PLAIN),
+    Row("crosses", "crosses alone", "two_tower", "crosses"),
+    *_both("two_tower-exact", "two-tower, exact", "two_tower", "exact"),
+    *_both("two_tower-hnsw", "two-tower, HNSW", "two_tower", "hnsw"),
+    *_both("all_to_all-exact", "all-to-all, every item scored", "all_to_all", "exact"),
+    *_both("paper-index", "SparCode as published, index", "paper", "index"),
+    *_both("sparcode-index", "**SparCode, index**", "sparcode", "index"),
+    *_both("sparcode-rescored", f"SparCode, best {RESCORED} rescored", "sparcode", "index", RESCORED),
 )
 
 

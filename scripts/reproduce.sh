@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/_setup.sh"
 
 usage() {
     cat <<'TEXT'
-usage: bash scripts/reproduce.sh {ml-1m|amazon-beauty|amazon-sports} [--seeds "0 1 2"] [--quick] [--encoder NAME]
+usage: bash scripts/reproduce.sh {ml-1m|amazon-beauty|amazon-sports|gowalla} [--seeds "0 1 2"] [--quick] [--encoder NAME]
                                  [--rows ...] [--data DIR] [--work DIR] [--results DIR] [--set KEY=VALUE ...]
 
 Trains the model of every row, evaluates all rows on the test split by full ranking, writes a report for each into
@@ -21,8 +21,8 @@ case "${1:-}" in
         usage
         exit 0
         ;;
-    ml-1m | amazon-beauty | amazon-sports) ;;
-    *) fail "a data set is needed: ml-1m, amazon-beauty or amazon-sports; see bash scripts/reproduce.sh --help" ;;
+    ml-1m | amazon-beauty | amazon-sports | gowalla) ;;
+    *) fail "a data set is needed: ml-1m, amazon-beauty, amazon-sports or gowalla; see bash scripts/reproduce.sh --help" ;;
 esac
 
 setup_environment ann,plot

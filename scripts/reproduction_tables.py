@@ -15,8 +15,8 @@ from typing import Any
 
 import ladder
 
-METRICS = ("recall@10", "ndcg@10", "recall@50", "ndcg@50")
-HEAD = ["test split", *METRICS, "index, MB", "search p50, ms", "seeds"]
+METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20", "recall@50", "ndcg@50")
+COSTS = ("MB", "postings read, p50 / p99", "encode p50, ms", "search p50, ms", "seeds")
 BLOCK = re.compile(r"(<!-- ladder ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -35,24 +35,36 @@ def spread(values: list[float]) -> str:
     return text.replace("0.", ".")
 
 
-def _cells(row: ladder.Row, reports: list[dict[str, Any]]) -> list[str]:
+def metrics_of(reports: list[dict[str, Any]]) -> list[str]:
+    """Metrics that every report of a table has."""
+    return [metric for metric in METRICS if all(metric in report["metrics"] for report in reports)]
+
+
+def _cells(row: ladder.Row, reports: list[dict[str, Any]], metrics: list[str]) -> list[str]:
     if not reports:
-        return [row.title, "not run", *[""] * (len(HEAD) - 2)]
-    cells = [row.title] + [spread([report["metrics"][metric] for report in reports]) for metric in METRICS]
-    sizes = [report["index"]["size_bytes"] / 1e6 for report in reports if report.get("index")]
-    times = [report["latency_ms"]["search_p50"] for report in reports if report.get("latency_ms")]
-    cells.append(f"{statistics.mean(sizes):.0f}" if sizes else "")
-    cells.append(f"{statistics.mean(times):.3f}" if times else "")
+        return [row.title, "not run", *[""] * (len(metrics) + len(COSTS) - 1)]
+    cells = [row.title] + [spread([report["metrics"][metric] for report in reports]) for metric in metrics]
+    sizes = [report["size_bytes"] / 1e6 for report in reports if report.get("size_bytes")]
+    cells.append(f"{statistics.mean(sizes):.2f}" if sizes else "")
+    lists = [report["index"] for report in reports if report.get("index")]
+    reads = [[index[f"postings_read_p{part}"] for index in lists] for part in (50, 99)] if lists else []
+    cells.append(" / ".join(f"{statistics.mean(values):,.0f}" for values in reads))
+    for stages in (("encode_p50",), ("search_p50", "rescore_p50")):
+        times = [
+            sum(report["latency_ms"].get(stage, 0.0) for stage in stages)
+            for report in reports
+            if stages[0] in report.get("latency_ms", {})
+        ]
+        cells.append(f"{statistics.mean(times):.3f}" if times else "")
     return [*cells, str(len(reports))]
 
 
 def table_of(results: Path, label: str) -> str:
     """The Markdown table of one data set."""
-    lines = [HEAD, ["---"] * len(HEAD)]
-    for row in ladder.ROWS:
-        reports = reports_of(results, label, row.name)
-        if reports or label in ladder.ENCODERS:  # a headline table names what is missing
-            lines.append(_cells(row, reports))
+    found = [(row, reports_of(results, label, row.name)) for row in ladder.ROWS]
+    metrics = metrics_of([report for _, reports in found for report in reports])
+    lines = [["test split", *metrics, *COSTS], ["---"] * (1 + len(metrics) + len(COSTS))]
+    lines += [_cells(row, reports, metrics) for row, reports in found if reports or label in ladder.ENCODERS]
     return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
 
 
@@ -69,13 +81,14 @@ def draw(results: Path, label: str, path: Path) -> bool:
         return False
     figure = Figure(figsize=(7.5, 1.2 + 0.32 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    names = [row.name for row, _ in rows]
+    names = [row.title.strip("*") for row, _ in rows]
     for metric, marker in (("ndcg@10", "o"), ("ndcg@50", "s")):
         values = [[report["metrics"][metric] for report in reports] for _, reports in rows]
         deviations = [statistics.stdev(own) if len(own) > 1 else 0.0 for own in values]
         means = [statistics.mean(own) for own in values]
         axes.errorbar(means, names, xerr=deviations, fmt=marker, capsize=3, label=metric)
-    axes.set_title(f"{label}, test split; bars: standard deviation over seeds")
+    axes.set_title(f"{label}, test split", loc="left")
+    axes.set_xlabel("NDCG, higher is better; bars: standard deviation over seeds")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)

@@ -66,7 +66,7 @@ class QuantizerConfig(Section):
     """Code assignment: product quantization with EMA codebooks."""
 
     num_codebooks: Positive = Field(1, description="M, sub-vectors per token")
-    codebook_size: Annotated[int, Field(ge=2)] = Field(256, description="N, codewords per codebook")
+    codebook_size: Annotated[int, Field(ge=2)] = Field(4096, description="N, codewords per codebook")
     decay: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.99, description="EMA decay of codeword statistics"
     )
@@ -133,8 +133,8 @@ class ModelOptions(Section):
 class InteractionOptions(ModelOptions):
     """Models whose query is a set of tokens, scored by an interaction scorer one by one."""
 
-    num_query_tokens: Positive = Field(16, description="K_u, tokens per query = posting lists")
-    token_size: Positive = Field(4, description="D, width of a token")
+    num_query_tokens: Positive = Field(1, description="K_u, tokens of a query")
+    token_size: Positive = Field(64, description="D, width of a token")
     signed_scores: bool = Field(
         True, description="token scores add up with their sign; false = relu(E + b), as in the paper"
     )

@@ -55,6 +55,9 @@ class ProductQuantizer(nn.Cell):
     A *row of tokens* is what one step of assignment sees of every codebook: the K_u tokens of a query when
     they have codebooks of their own (S = K_u), one token when they share them (S = 1).
 
+    ``mixes_probes``: whether tokens are replaced in training by what their probes amount to together, as they
+    are served where scores are linear in the tokens; otherwise by the nearest code.
+
     ``construct`` never changes the state: the train step calls ``update`` once per step.
     """
 
@@ -73,6 +76,7 @@ class ProductQuantizer(nn.Cell):
         self.restart_threshold = options.restart_threshold
         self.probes = options.probes
         self.probe_temperature = options.probe_temperature
+        self.mixes_probes = False
         self.rows = self.books * self.codebook_size
         zeros = np.zeros((self.rows, self.sub_size), np.float32)
         self.codebooks = Parameter(Tensor(zeros), name="codebooks", requires_grad=False)
@@ -176,6 +180,14 @@ class ProductQuantizer(nn.Cell):
         size = self.num_codebooks * self.sub_size
         return ops.gather(self.codebooks, rows, 0).reshape(-1, self.num_tokens, size)
 
+    def _mixture(self, codes: Tensor, weights: Tensor) -> Tensor:
+        """Codes (Q, K_u, P, M) and weights (Q, K_u, P) of probes -> the tokens (Q, K_u, D) that they amount to."""
+        count = codes.shape[2]
+        each = self.decode(codes.transpose(0, 2, 1, 3).reshape(-1, self.num_tokens, self.num_codebooks))
+        each = each.reshape(codes.shape[0], count, self.num_tokens, -1)  # (Q, P, K_u, D)
+        shares = ops.expand_dims(weights.transpose(0, 2, 1), 3)  # (Q, P, K_u, 1)
+        return ops.stop_gradient((each * shares).sum(1))
+
     def term_ids(self, codes: Tensor) -> Tensor:
         """Codes (Q, K_u, M) -> term ids (Q, K_u) int32: slot * N**M + code, codebook 0 most significant."""
         return (codes * self.radix).sum(-1).astype(ms.int32) + self.first_terms
@@ -200,9 +212,14 @@ class ProductQuantizer(nn.Cell):
         Returns:
             tokens (Q, K_u, D), codes (Q, K_u, M) and squared error (Q,) of all queries.
         """
-        codes = self.assign(ops.stop_gradient(tokens))
-        quantized = ops.stop_gradient(self.decode(codes))
-        missed = tokens - quantized
+        if self.mixes_probes and self.probes > 1:
+            probes, weights = self.probe(ops.stop_gradient(tokens))
+            codes = probes[:, :, 0]
+            quantized = self._mixture(probes, weights)
+        else:
+            codes = self.assign(ops.stop_gradient(tokens))
+            quantized = ops.stop_gradient(self.decode(codes))
+        missed = tokens - ops.stop_gradient(self.decode(codes))
         error = (missed * missed).reshape(tokens.shape[0], -1).mean(1)
         moved = (quantized - tokens) * quantized_queries.reshape(-1, 1, 1)
         return tokens + ops.stop_gradient(moved), codes, error

@@ -54,9 +54,10 @@ def train_run(arguments: TrainArguments) -> None:
     dataset = load_data_together(config, world)
     network = build_network(config.model, data_shape(config, dataset))
     if isinstance(network, SparCode):
-        # of validation: training has the nearest code alone, and what is served is chosen at the end
+        # of training and validation; what is served is chosen at the end
         network.quantizer.probes = config.index.probes or min(VALIDATION_PROBES, config.model.codes_per_token)
         network.quantizer.probe_temperature = config.index.probe_temperature or 1.0
+        network.quantizer.mixes_probes = network.adds_tokens
     _LOG.info(
         "%s on %s: %d users, %d items, %d training interactions, %d weights",
         config.model.name,
