@@ -105,6 +105,7 @@ class Case:
     signed: bool = False
     item_ids: bool = True
     crosses: str = "none"
+    rescore: int = 0
 
 
 def make_config(case: Case) -> Config:
@@ -129,7 +130,7 @@ def make_config(case: Case) -> Config:
                 "age_decay": 0.75,
                 "ridge": 0.5,
             },
-            "eval": {"ks": [5, 10]},
+            "eval": {"ks": [5, 10], "rescore": case.rescore},
         }
     )
 

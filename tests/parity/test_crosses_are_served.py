@@ -13,14 +13,15 @@ from bundle_cases import LENGTH, LONGER, NUM_ITEMS, Case, exported, external, ma
 from helpers import ring_config
 from sparcode.config.command_lines import EvalArguments, TrainArguments
 from sparcode.config.schema import Config
+from sparcode.crosses import CrossTable
 from sparcode.data.histories import history_batch
 from sparcode.errors import BundleError, ConfigError
 from sparcode.evaluation import crossed_search
 from sparcode.evaluation.ann import HnswSearch, IvfSearch, VectorSearch
 from sparcode.evaluation.query_set import QuerySet, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, VectorRanker
-from sparcode.evaluation.rescoring_ranker import RescoringRanker, TokenCandidates, VectorCandidates
-from sparcode.index import InvertedIndex
+from sparcode.evaluation.rescoring_ranker import RescoringRanker, VectorCandidates, network_candidates
+from sparcode.index import InvertedIndex, append_lists
 from sparcode.index.search.dense import DenseIndex
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.item_vectors import item_vectors
@@ -35,7 +36,7 @@ from sparcode.serving.export.exporter import ExportRequest, export_bundle
 RIDGE = Case(crosses="ridge", features=False)
 FOLLOWING = Case(crosses="following", encoder="sasrec", features=False)
 UPDATABLE = Case(crosses="following", item_ids=False)
-TOWERS = Case("two_tower", crosses="following", features=False)
+TOWERS = Case("two_tower", crosses="following", features=False, rescore=NUM_ITEMS)
 
 
 def queries() -> QuerySet:
@@ -95,7 +96,7 @@ def test_vector_searches_rank_by_the_sum(kind: type[VectorSearch], monkeypatch: 
     scores = oracle(request, queries().history)
     for row, seen in enumerate(queries().seen):
         scores[row, seen] = -np.inf
-    rescored = RescoringRanker(ranker, VectorCandidates(vectors), 8)
+    rescored = RescoringRanker(ranker, VectorCandidates(vectors), 8, request.crosses)
     for found in (ranker.rank(queries(), 7, True), rescored.rank(queries(), 7, True)):
         wanted = np.sort(scores, axis=1)[:, ::-1][:, :7]
         np.testing.assert_allclose(found.scores, wanted, rtol=1e-4, atol=1e-4)
@@ -113,7 +114,7 @@ def test_vector_searches_rank_by_the_sum(kind: type[VectorSearch], monkeypatch: 
         np.testing.assert_allclose(found.scores[row, 0], wanted, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("case", [replace(RIDGE, model="two_tower"), TOWERS], ids=["ridge", "following"])
+@pytest.mark.parametrize("case", [replace(TOWERS, crosses="ridge"), TOWERS], ids=["ridge", "following"])
 def test_a_bundle_of_vectors_recommends_with_its_crosses(case: Case) -> None:
     """Filters, excluded items and rescoring included."""
     made = exported(case)
@@ -172,25 +173,63 @@ def test_a_bundle_recommends_as_the_network_with_its_crosses() -> None:
         np.testing.assert_allclose([score for _, score in answer], own, rtol=1e-4, atol=1e-4)
 
 
-def test_re_ranking_keeps_the_crosses() -> None:
-    """All items rescored: unquantized scores and crosses, by evaluation and by the bundle."""
-    request = exported(FOLLOWING).request
-    assert request.index is not None
-    exact = ExhaustiveRanker(request.network, NUM_ITEMS, False, request.crosses)
-    first = IndexRanker(request.network, request.index, 8, 1, request.crosses)
-    candidates = TokenCandidates(request.network, NUM_ITEMS, NUM_ITEMS)
-    found = RescoringRanker(first, candidates, NUM_ITEMS).rank(queries(), 5, False)
-    wanted = exact.rank(queries(), NUM_ITEMS, False)
-    raw = [{"history": [external(int(item)) for item in row if item]} for row in queries().history]
-    answers = Retriever.load(exported(FOLLOWING).path).recommend(
-        raw, 5, exclude_seen=False, rescore=NUM_ITEMS
+DOT = replace(FOLLOWING, scorer="dot", signed=True)
+"""Rescored by compiled dot products; FOLLOWING by the scorer graph."""
+
+
+@pytest.mark.parametrize("case", [FOLLOWING, DOT], ids=["graph", "compiled"])
+def test_rescored_scores_have_whole_crosses_though_the_lists_are_cut(case: Case, tmp_path: Path) -> None:
+    """Unquantized scores and crosses of the candidates, by evaluation and by the bundle."""
+    depth, k = 12, 6
+    made = make_request(replace(case, crosses="none"), tmp_path)
+    whole = make_request(replace(case, rescore=depth), tmp_path / "bundle")
+    assert made.index is not None
+    assert whole.crosses is not None
+    cut = append_lists(made.index, whole.crosses.row_blocks(1), 0, signed=False)
+    request = replace(whole, index=cut)
+    first = IndexRanker(request.network, cut, 8, 1, request.crosses)
+    ranker = RescoringRanker(
+        first, network_candidates(request.network, NUM_ITEMS, depth), depth, request.crosses
     )
+    found, candidates = ranker.rank(queries(), k, True), first.rank(queries(), depth, True)
+    exact = ExhaustiveRanker(request.network, NUM_ITEMS, False, request.crosses)
+    everything = exact.rank(queries(), NUM_ITEMS, True)
+    near = 5e-3 if case is DOT else 1e-4  # float16 vectors
+    for row, ids in enumerate(candidates.item_ids):
+        best = [place for place, item in enumerate(everything.item_ids[row]) if item in set(ids[ids > 0])][:k]
+        wanted = everything.scores[row, best]
+        np.testing.assert_allclose(found.scores[row], wanted, rtol=1e-4, atol=near)
+        apart = np.abs(np.subtract.outer(wanted, wanted) + np.eye(k)).min(1) > 2 * near
+        assert (found.item_ids[row] == everything.item_ids[row, best])[apart].all()
+    assert (found.item_ids != candidates.item_ids[:, :k]).any()
+
+    export_bundle(request)
+    raw = [{"history": [external(int(item)) for item in row]} for row in queries().seen]
+    answers = Retriever.load(request.output).recommend(raw, k, exclude_seen=True, rescore=depth)
     for row, answer in enumerate(answers):
-        scores = dict(zip(wanted.item_ids[row].tolist(), wanted.scores[row].tolist(), strict=True))
-        ranked = [scores[item] for item in found.item_ids[row].tolist()]
-        np.testing.assert_allclose(found.scores[row], ranked, rtol=1e-4, atol=1e-4)
         assert [item for item, _ in answer] == [external(int(item)) for item in found.item_ids[row]]
-        np.testing.assert_allclose([score for _, score in answer], ranked, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose([score for _, score in answer], found.scores[row], rtol=1e-5, atol=1e-5)
+
+
+def test_crosses_are_not_rescored_by_what_is_left_of_them_in_lists() -> None:
+    retriever = Retriever.load(exported(RIDGE).path)
+    with pytest.raises(BundleError, match=r"whole table of crosses.*eval\.rescore"):
+        retriever.recommend([{"history": [external(3)]}], 5, rescore=9)
+
+
+def test_export_notices_crosses_that_are_not_of_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = make_request(TOWERS, tmp_path / "bundle")
+    original = CrossTable.lists
+
+    def other(table: CrossTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        borders, items, weights = original(table)
+        return borders, items, weights * np.float32(1.1)
+
+    monkeypatch.setattr(CrossTable, "lists", other)
+    with pytest.raises(BundleError, match="differs from the live model in crosses of item"):
+        export_bundle(request)
 
 
 def test_the_manifest_tells_terms_of_items_from_those_of_codes() -> None:
@@ -237,6 +276,12 @@ def test_training_chooses_the_weight_and_evaluation_uses_it(tmp_path: Path) -> N
     assert reports["index"]["crosses"]["weight"] == choice["weight"]
     assert reports["index"]["fidelity"]["ndcg_change@10"] == pytest.approx(0, abs=1e-6)
     assert reports["index"]["metrics"] == pytest.approx(reports["exact"]["metrics"], abs=1e-6)
+    cut = {"crosses.age_decay": 0.5, "crosses.top_l": 1, "eval.rescore": 30}
+    rescored = evaluate_run(EvalArguments(ring_run(tmp_path, cut), run_dir, "test", "index", None))
+    assert rescored["fidelity"]["index_recall@10"] > 0.99
+    assert rescored["fidelity"]["max_score_error"] < 2e-3  # float16 vectors
+    assert rescored["latency_ms"]["rescore_p50"] > 0
+    assert rescored["size_bytes"] > rescored["index"]["size_bytes"]
     assert reports["crosses"]["model"] == "crosses"
     assert reports["crosses"]["metrics"]["ndcg@10"] > 0.5
     (run_dir / CHOICE_FILE).write_text("{")

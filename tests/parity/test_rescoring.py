@@ -13,20 +13,28 @@ import numpy as np
 import pytest
 
 import bundle_cases
-from bundle_cases import NUM_ITEMS, Case, exported, external
+from bundle_cases import NUM_ITEMS, Case, exported, external, with_output
 from helpers import tiny_config, tiny_dataset
 from network_cases import TokenEncoder
 from sparcode.errors import BundleError, UsageError
 from sparcode.evaluation.query_set import QuerySet, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, VectorRanker
 from sparcode.evaluation.report import fidelity, latency
-from sparcode.evaluation.rescoring_ranker import RescoringRanker, TokenCandidates, VectorCandidates
+from sparcode.evaluation.rescoring_ranker import (
+    RescoringRanker,
+    TokenCandidates,
+    VectorCandidates,
+    network_candidates,
+)
 from sparcode.index import BuildOptions, build_index
 from sparcode.index.search.dense import DenseIndex
+from sparcode.index.search.rescoring import half_parts
 from sparcode.model.block_scorer import ExhaustiveScorer, NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.item_vectors import item_vectors
 from sparcode.serving import Retriever
+from sparcode.serving.export import writer
+from sparcode.serving.export.exporter import export_bundle
 from sparcode.serving.manifest import MANIFEST_NAME
 from sparcode.serving.offline import OfflineOptions, recommend_file
 from sparcode.training.encoding import encode_queries
@@ -69,12 +77,15 @@ def test_all_items_as_candidates_are_ranked_as_by_the_network(
 ) -> None:
     network, first = index_ranker(values, options)
     queries = ring_queries()
-    ranker = RescoringRanker(first, TokenCandidates(network, ITEMS, ITEMS), ITEMS)
+    scorer = network_candidates(network, ITEMS, ITEMS)
+    is_dot = values["model.scorer.name"] == "dot"
+    assert isinstance(scorer, VectorCandidates if is_dot else TokenCandidates)
+    ranker = RescoringRanker(first, scorer, ITEMS)
     reference = ExhaustiveRanker(network, ITEMS, quantize=False)
     for exclude_seen in (True, False):
         found = ranker.rank(queries, 12, exclude_seen)
         exact = reference.rank(queries, 12, exclude_seen)
-        np.testing.assert_allclose(found.scores, exact.scores, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found.scores, exact.scores, rtol=1e-4, atol=1e-3 if is_dot else 1e-4)
         same = found.item_ids == exact.item_ids
         ties = np.isclose(found.scores, np.roll(found.scores, 1, 1), rtol=1e-4) | np.isclose(
             found.scores, np.roll(found.scores, -1, 1), rtol=1e-4
@@ -88,7 +99,7 @@ def test_all_items_as_candidates_are_ranked_as_by_the_network(
 def test_few_candidates_keep_their_places_in_the_list_of_the_first_stage() -> None:
     network, first = index_ranker({}, BuildOptions(top_l=0, signed=True))
     queries = ring_queries()
-    ranker = RescoringRanker(first, TokenCandidates(network, ITEMS, 8), 8)
+    ranker = RescoringRanker(first, VectorCandidates(item_vectors(network)), 8)
     found, candidates = ranker.rank(queries, 8, True), first.rank(queries, 8, True)
     for mine, theirs in zip(found.item_ids, candidates.item_ids, strict=True):
         assert set(mine) == set(theirs)
@@ -96,7 +107,10 @@ def test_few_candidates_keep_their_places_in_the_list_of_the_first_stage() -> No
     exact = ExhaustiveRanker(network, ITEMS, quantize=False)
     report = fidelity(ranker, exact, queries, 8, True, signed=True)
     assert 0.3 < report["index_recall@8"] < 1.0
-    assert report["max_score_error"] < 1e-4
+    assert report["max_score_error"] < 1e-4  # by float32 vectors
+    halves = RescoringRanker(first, network_candidates(network, ITEMS, 8), 8)
+    assert halves.rank(queries, 8, True).item_ids.shape == found.item_ids.shape
+    assert halves.size_bytes == first.size_bytes + (ITEMS + 1) * 8 * 2
     times = latency(ranker, queries.take(3), 5, True, 1)
     assert min(times[f"{stage}_p50"] for stage in ("encode", "search", "rescore")) > 0
     assert times["rescore_p99"] >= times["rescore_p50"]
@@ -119,7 +133,12 @@ def test_vectors_are_rescored_by_dot_products() -> None:
 
 # ---- the same stage in a bundle
 
-CASES = [Case(top_l=6), Case(scorer="dot", signed=True), Case(model="two_tower")]
+CASES = [
+    Case(top_l=6),
+    Case(scorer="dot", signed=True),
+    Case(scorer="dot", signed=True, rescore=NUM_ITEMS),
+    Case(model="two_tower"),
+]
 HISTORIES = [[2, 9, 4], [11], [20, 3, 3, 8, 1, 6]]
 
 
@@ -139,7 +158,7 @@ def raw_queries() -> list[dict[str, Any]]:
     return [{"history": [external(item) for item in items]} for items in HISTORIES]
 
 
-@pytest.mark.parametrize("case", CASES, ids=["relu", "signed", "two_tower"])
+@pytest.mark.parametrize("case", CASES, ids=["relu", "signed", "float16", "two_tower"])
 def test_a_bundle_rescores_as_the_network_scores(case: Case) -> None:
     retriever, model = served(case)
     candidates = retriever.recommend(raw_queries(), k=NUM_ITEMS)
@@ -148,9 +167,10 @@ def test_a_bundle_rescores_as_the_network_scores(case: Case) -> None:
     for row, (answer, found) in enumerate(zip(answers, candidates, strict=True)):
         own = {item: model[row, number_of[item]] for item, _ in found}
         best = sorted(own.values(), reverse=True)[:6]
-        np.testing.assert_allclose([score for _, score in answer], best, rtol=1e-4, atol=1e-4)
+        near = 1e-3 * max(map(abs, own.values())) if case.rescore else 1e-4  # float16 vectors
+        np.testing.assert_allclose([score for _, score in answer], best, rtol=1e-4, atol=near)
         for item, score in answer:
-            assert score == pytest.approx(own[item], rel=1e-4, abs=1e-4)
+            assert score == pytest.approx(own[item], rel=1e-4, abs=near)
         assert not {item for item, _ in answer} & {external(item) for item in HISTORIES[row]}
     if case.model == "sparcode":
         assert any(
@@ -180,8 +200,11 @@ def test_filters_hold_for_rescored_items(tmp_path: Path) -> None:
     assert [[(entry["item"], entry["score"]) for entry in line] for line in lines] == expected
 
 
-def test_items_that_were_added_or_scored_anew_are_rescored_by_their_present_features() -> None:
-    case = Case(item_ids=False, signed=True, scorer="dot")
+@pytest.mark.parametrize("rescore", [0, NUM_ITEMS], ids=["graph", "compiled"])
+def test_items_that_were_added_or_scored_anew_are_rescored_by_their_present_features(
+    rescore: int, tmp_path: Path
+) -> None:
+    case = Case(item_ids=False, signed=True, scorer="dot", rescore=rescore)
     retriever, model = served(case)
     arrays = exported(case).request.dataset.item_arrays
     vocabulary = exported(case).request.dataset.item_vocab
@@ -203,7 +226,14 @@ def test_items_that_were_added_or_scored_anew_are_rescored_by_their_present_feat
         scores = dict(answer)
         for item, like in (("new", 15), (external(10), 16)):
             if item in scores:
-                assert scores[item] == pytest.approx(model[row, like], rel=1e-4, abs=1e-4)
+                near = 1e-3 * np.abs(model[row, 1:]).max() if rescore else 1e-4  # float16 vectors
+                assert scores[item] == pytest.approx(model[row, like], rel=1e-4, abs=near)
+    retriever.save(tmp_path / "bundle")
+    saved = Retriever.load(tmp_path / "bundle")
+    assert (saved.bundle.item_parts is not None) == bool(rescore)
+    again = saved.recommend(raw_queries(), k=NUM_ITEMS + 1, rescore=NUM_ITEMS + 1)
+    for answer, other in zip(answers, again, strict=True):
+        assert dict(other) == pytest.approx(dict(answer), rel=1e-5, abs=1e-5)
     assert sum("new" in dict(answer) for answer in answers) >= 2
     assert sum(external(10) in dict(answer) for answer in answers) >= 2
 
@@ -213,6 +243,17 @@ def test_fewer_candidates_than_results_are_refused(rescore: int) -> None:
     retriever = Retriever.load(exported(CASES[0]).path)
     with pytest.raises(UsageError, match="fewer items to rescore than to recommend"):
         retriever.recommend(raw_queries(), k=5, rescore=rescore)
+
+
+def test_export_notices_item_parts_that_are_not_of_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = exported(CASES[2]).request
+    assert exported(CASES[2]).report.verification.rescoring_error < 1e-5
+    assert exported(CASES[1]).report.verification.rescoring_error == 0
+    monkeypatch.setattr(writer, "half_parts", lambda parts: half_parts(parts * np.float32(1.01)))
+    with pytest.raises(BundleError, match="differs from the live model in scores of rescored recommend"):
+        export_bundle(with_output(request, tmp_path / "bundle"))
 
 
 def test_a_bundle_that_does_not_say_how_scores_add_up_is_refused(tmp_path: Path) -> None:

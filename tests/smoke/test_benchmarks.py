@@ -53,6 +53,16 @@ def test_others_check_what_they_measure(name: str, tmp_path: Path) -> None:
     assert len(report) > 3
 
 
+def test_rescoring_is_measured_with_and_without_crosses(tmp_path: Path) -> None:
+    report = run_small("bench_rescoring", tmp_path, "--depths", "200")
+    errors = {row["parts"]: row["rms_error"] for row in report["rounding"]}
+    assert 0 < errors["float16"] < 1e-3 < errors["int8"]
+    assert {(row["parts"], row["history"]) for row in report["rows"]} == {
+        (parts, history) for parts in ("float16", "float32") for history in (0, 20, 100)
+    }
+    assert all(row["single_us"] > 0 and row["batch_us"] > 0 for row in report["rows"])
+
+
 @pytest.mark.slow
 def test_training_steps_are_measured_for_every_scorer(tmp_path: Path) -> None:
     report = run_small("bench_train_step", tmp_path, "--tokens", "wide", "--scorers", "dot", "mlp")

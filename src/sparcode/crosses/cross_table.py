@@ -55,6 +55,17 @@ class CrossTable:
         ages = np.arange(self.history_length - 1, -1, -1)
         return (self.weight * self.age_decay**ages).astype(np.float32)
 
+    def lists(self) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.float32]]:
+        """The rows of the items 1 .. I as posting lists, that of item j being list j - 1.
+
+        Returns:
+            borders (I + 1,) of the lists, item ids ascending in a list, and weights above 0.
+        """
+        rows = self.rows[1:]  # a copy
+        rows.eliminate_zeros()
+        rows.sort_indices()
+        return rows.indptr, rows.indices, rows.data
+
     def add(self, scores: NDArray[np.float32], history: NDArray[np.int32]) -> None:
         """Add to scores (B, I + 1) what candidates gain from right-aligned histories (B, L'), 0 = padding."""
         rows = self.rows

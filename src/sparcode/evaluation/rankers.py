@@ -19,7 +19,7 @@ from sparcode.evaluation.crossed_search import CrossedSearch
 from sparcode.evaluation.query_set import QuerySet
 from sparcode.index import InvertedIndex, Posterior
 from sparcode.index.search.dense import DenseIndex
-from sparcode.index.search.rescoring import listed_scores
+from sparcode.index.search.rescoring import HistoryLists
 from sparcode.index.search.results import top_k_of_scores
 from sparcode.model.code_scorer import exhaustive_scorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
@@ -93,6 +93,11 @@ class StagedRanker(ABC):
 
     name: str
 
+    @property
+    @abstractmethod
+    def size_bytes(self) -> int | None:
+        """Bytes that the search reads; None = it does not tell."""
+
     @abstractmethod
     def encode(self, queries: QuerySet) -> tuple[NDArray, ...]:
         """What the search needs of the queries, one row for each."""
@@ -103,11 +108,13 @@ class StagedRanker(ABC):
     ) -> SearchResult:
         """Top-k items of encoded queries."""
 
-    def kept_scores(
-        self, encoded: tuple[NDArray, ...], item_ids: NDArray[np.int64]
-    ) -> NDArray[np.float32] | None:
-        """What found items (B, R) keep of their scores when they are rescored, (B, R); None = nothing."""
-        return None
+    @abstractmethod
+    def tokens(self, encoded: tuple[NDArray, ...]) -> NDArray[np.float32]:
+        """What encoded queries are rescored by: (B, K_u, d) in the space of the items, not quantized."""
+
+    @abstractmethod
+    def history_lists(self, encoded: tuple[NDArray, ...]) -> HistoryLists | None:
+        """Lists of ``CrossTable.lists`` that encoded queries add up; None without crosses."""
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
         """Top-k items of every query: (B, k)."""
@@ -150,7 +157,7 @@ class IndexRanker(StagedRanker):
             self._encoder = CodeEncoder(network)
         else:
             self._encoder = CodeEncoder(network, crosses.history_weights(), crosses.encoder_length)
-        self._item_places = crosses.history_length if crosses is not None else 0
+        self._crosses = crosses
         self._batch_size, self._threads = batch_size, threads
 
     @property
@@ -175,14 +182,17 @@ class IndexRanker(StagedRanker):
         exclude = queries.seen if exclude_seen else None
         return self.index.search(encoded[0], k, encoded[1], exclude=exclude, num_threads=self._threads)
 
-    def kept_scores(
-        self, encoded: tuple[NDArray, ...], item_ids: NDArray[np.int64]
-    ) -> NDArray[np.float32] | None:
-        """What crosses add to items (B, R): (B, R), or None without crosses."""
-        if not self._item_places:
+    def tokens(self, encoded: tuple[NDArray, ...]) -> NDArray[np.float32]:
+        """As of ``StagedRanker``: lifted tokens (B, K_u, d)."""
+        return encoded[2]
+
+    def history_lists(self, encoded: tuple[NDArray, ...]) -> HistoryLists | None:
+        """As of ``StagedRanker``: the last L' terms of (B, T)."""
+        if self._crosses is None:
             return None
-        terms, weights = (part[:, -self._item_places :] for part in encoded[:2])
-        return listed_scores(self.index.search, terms, weights, item_ids)
+        first = self.index.num_terms - self._crosses.num_items
+        places = slice(-self._crosses.history_length, None)
+        return HistoryLists(encoded[0][:, places] - first, encoded[1][:, places])
 
 
 class VectorRanker(StagedRanker):
@@ -233,13 +243,17 @@ class VectorRanker(StagedRanker):
             return self._search.search(encoded[0], encoded[1], k, exclude)
         return self._search.search(encoded[0], k, exclude=exclude)
 
-    def kept_scores(
-        self, encoded: tuple[NDArray, ...], item_ids: NDArray[np.int64]
-    ) -> NDArray[np.float32] | None:
-        """What crosses add to items (B, R): (B, R), or None without crosses."""
+    def tokens(self, encoded: tuple[NDArray, ...]) -> NDArray[np.float32]:
+        """As of ``StagedRanker``: one token (B, 1, d), the query vector."""
+        return encoded[0][:, None]
+
+    def history_lists(self, encoded: tuple[NDArray, ...]) -> HistoryLists | None:
+        """As of ``StagedRanker``: of histories (B, L')."""
         if self._crosses is None:
             return None
-        return np.take_along_axis(self._crosses.scores(encoded[1]), np.maximum(item_ids, 0), axis=1)
+        history = encoded[1]
+        weights = np.broadcast_to(self._crosses.history_weights(), history.shape)
+        return HistoryLists(history - 1, weights)
 
 
 class PopularityRanker:

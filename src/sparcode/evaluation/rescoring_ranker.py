@@ -1,4 +1,4 @@
-"""Rescoring: the best candidates of a first search, scored by the network."""
+"""Rescoring: the best candidates of a first search, ordered by the scores of the network itself."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import numpy as np
 from mindspore import Tensor
 from numpy.typing import NDArray
 
+from sparcode.crosses import CrossTable
 from sparcode.evaluation.query_set import QuerySet
 from sparcode.evaluation.rankers import StagedRanker, time_stages
-from sparcode.index.search.rescoring import rescore
+from sparcode.index.postings import make_postings
+from sparcode.index.search.rescoring import CandidateParts, CandidateRanking, half_parts, score_each
 from sparcode.model.block_scorer import ItemPartTable
 from sparcode.model.inference import CandidateScores
+from sparcode.model.item_vectors import item_vectors
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.types import SearchResult
 
@@ -20,13 +23,18 @@ from sparcode.types import SearchResult
 class CandidateScorer(Protocol):
     """Scores items that a search has found."""
 
-    def scores(self, encoded: tuple[NDArray, ...], row: int, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores (n,) of the items (n,) for one of the encoded queries."""
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that it reads."""
+        ...
+
+    def scores(self, tokens: NDArray[np.float32], item_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores (B, R) of the items (B, R), below 1 = none, for unquantized tokens (B, K_u, d)."""
         ...
 
 
 class TokenCandidates:
-    """Scores by unquantized tokens: what ``ExhaustiveRanker`` with ``quantize=False`` gives.
+    """Scores by the graph of the network: what ``ExhaustiveRanker`` with ``quantize=False`` gives.
 
     Args:
         network: trained sparcode model.
@@ -40,43 +48,74 @@ class TokenCandidates:
         self._parts = np.concatenate([block.asnumpy() for block in table.blocks])  # row 0 is item 1
         self._cell, self._depth = CandidateScores(network), depth
 
-    def scores(self, encoded: tuple[NDArray, ...], row: int, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores (n,) of items (n,), at most ``depth``, for the unquantized tokens of a query."""
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the item parts."""
+        return self._parts.nbytes
+
+    def scores(self, tokens: NDArray[np.float32], item_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """As of ``CandidateScorer``, one query after the other; R is at most ``depth``."""
+        return score_each(item_ids, lambda row, ids: self._scores(tokens[row : row + 1], ids))
+
+    def _scores(self, tokens: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
         parts = np.zeros((self._depth, self._parts.shape[1]), np.float32)
         np.take(self._parts, ids - 1, axis=0, out=parts[: len(ids)])
-        tokens = np.ascontiguousarray(encoded[2][row : row + 1])
-        scores: NDArray[np.float32] = self._cell(Tensor(tokens), Tensor(parts)).asnumpy()[: len(ids)]
+        graph_inputs = Tensor(np.ascontiguousarray(tokens)), Tensor(parts)
+        scores: NDArray[np.float32] = self._cell(*graph_inputs).asnumpy()[: len(ids)]
         return scores
 
 
 class VectorCandidates:
-    """Scores by dot products of query vector and item vectors.
+    """Scores by dot products of the sum of the tokens and item vectors, compiled.
 
     Args:
-        vectors: (I + 1, d) float32 item vectors.
+        vectors: (I + 1, d) float32 or float16 item vectors.
     """
 
-    def __init__(self, vectors: NDArray[np.float32]) -> None:
-        self._vectors = vectors
+    def __init__(self, vectors: NDArray[np.floating]) -> None:
+        self._parts = CandidateParts(vectors)
 
-    def scores(self, encoded: tuple[NDArray, ...], row: int, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Dot products (n,) of the vectors of items (n,) and of a query."""
-        scores: NDArray[np.float32] = self._vectors[ids] @ encoded[0][row]
-        return scores
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the vectors."""
+        return self._parts.size_bytes
+
+    def scores(self, tokens: NDArray[np.float32], item_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """As of ``CandidateScorer``."""
+        return self._parts.scores(tokens.sum(axis=1), item_ids)
+
+
+def network_candidates(network: SparCode, num_items: int, depth: int) -> CandidateScorer:
+    """What scores ``depth`` candidates for a network: item vectors as a bundle holds them, or its graph."""
+    if network.adds_tokens:
+        return VectorCandidates(half_parts(item_vectors(network)))
+    return TokenCandidates(network, num_items, depth)
 
 
 class RescoringRanker:
-    """Orders the best candidates of another ranker by the scores of the network.
+    """Orders the best candidates of another ranker by the scores of the network, and all of its crosses.
 
     Args:
         first: finds the candidates.
         scorer: scores them.
         depth: R, candidates of a query, at least as many as results are asked for.
+        crosses: those of the first ranker, of which an index may hold a part.
     """
 
-    def __init__(self, first: StagedRanker, scorer: CandidateScorer, depth: int) -> None:
+    def __init__(
+        self, first: StagedRanker, scorer: CandidateScorer, depth: int, crosses: CrossTable | None = None
+    ) -> None:
         self.name = first.name
         self.first, self._scorer, self._depth = first, scorer, depth
+        lists = None if crosses is None else make_postings(*crosses.lists(), crosses.num_items)
+        self._lists_bytes = 0 if lists is None else lists.size_bytes
+        self._ranking = CandidateRanking(lists)
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Bytes of the first search, the scorer and the crosses; None if the first does not tell."""
+        first = self.first.size_bytes
+        return None if first is None else first + self._scorer.size_bytes + self._lists_bytes
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
         """Top-k items of every query, of the candidates of the first search: (B, k)."""
@@ -98,5 +137,5 @@ class RescoringRanker:
         )
 
     def _rescore(self, encoded: tuple[NDArray, ...], found: SearchResult, k: int) -> SearchResult:
-        kept = self.first.kept_scores(encoded, found.item_ids)
-        return rescore(found, lambda row, ids: self._scorer.scores(encoded, row, ids), k, kept)
+        scores = self._scorer.scores(self.first.tokens(encoded), found.item_ids)
+        return self._ranking.best(found.item_ids, scores, k, self.first.history_lists(encoded))

@@ -1,4 +1,4 @@
-"""The vectors that a two-tower network is served by."""
+"""The item vectors of networks whose scores are dot products."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from sparcode.model.matching import MatchingNetwork
 
 
 def item_vectors(network: MatchingNetwork) -> NDArray[np.float32]:
-    """Vectors of all items of a two-tower network, (I + 1, d) float32; row 0 (padding) is zero."""
+    """Vectors of all items, (I + 1, d) float32; row 0 (padding) is zero.
+
+    Args:
+        network: a two-tower network, or one that adds up tokens (``AllToAll.adds_tokens``).
+    """
     num_items, width = network.tower.num_items, network.tower.width
     table = ItemPartTable(network, num_items)
     table.refresh()

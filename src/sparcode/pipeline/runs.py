@@ -22,7 +22,7 @@ from sparcode.evaluation.rankers import (
     Ranker,
     VectorRanker,
 )
-from sparcode.evaluation.rescoring_ranker import RescoringRanker, TokenCandidates, VectorCandidates
+from sparcode.evaluation.rescoring_ranker import RescoringRanker, VectorCandidates, network_candidates
 from sparcode.index import BuildResult
 from sparcode.index.search.dense import DenseIndex
 from sparcode.model.factory import DataShape, build_network
@@ -169,13 +169,13 @@ def make_ranker(run: Run, retriever: str, parts: Path) -> tuple[Ranker, BuildRes
         index = IndexRanker(network, built.index, section.batch_size, section.threads, run.crosses)
         if not section.rescore:
             return index, built
-        scorer = TokenCandidates(network, num_items, section.rescore)
-        return RescoringRanker(index, scorer, section.rescore), built
+        scorer = network_candidates(network, num_items, section.rescore)
+        return RescoringRanker(index, scorer, section.rescore, run.crosses), built
     if run.config.model.name == "two_tower":
         kinds = {"exact": DenseIndex, "hnsw": HnswSearch, "ivf": IvfSearch}
         vectors = item_vectors(network)
         search = VectorRanker(network, kinds[retriever](vectors), retriever, section.batch_size, run.crosses)
         if not section.rescore:
             return search, None
-        return RescoringRanker(search, VectorCandidates(vectors), section.rescore), None
+        return RescoringRanker(search, VectorCandidates(vectors), section.rescore, run.crosses), None
     return exact_ranker(run), None

@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from sparcode.errors import BundleError, IndexFormatError
 from sparcode.files import file_sha256
 from sparcode.index import InvertedIndex, ItemAttributes, LiveIndex
+from sparcode.index.postings import Postings
 from sparcode.serving.manifest import (
     ATTRIBUTES_DIRECTORY,
     CODEBOOKS_FILE,
+    CROSSES_DIRECTORY,
     FEATURES_FILE,
     INDEX_DIRECTORY,
+    ITEM_PARTS_FILE,
     ITEM_VECTORS_FILE,
     ITEMS_FILE,
     MANIFEST_NAME,
@@ -57,6 +60,10 @@ class Bundle:
         codebooks: (S, M, N, d) float32, see ``index.codes.tokens_of_terms``; None for two_tower.
         item_vectors: (I + 1, d) float32; None for sparcode.
         attributes: what queries can filter by; None if the data set has nothing of the kind.
+        item_parts: (I + 1, d) float16, what sums of tokens are multiplied by when they are rescored; None for
+            two_tower, other scorers, and bundles that were exported without rescoring.
+        crosses: whole rows of the table of crosses, a list for each trained item; None without crosses, and
+            of bundles that were exported without rescoring.
     """
 
     directory: Path
@@ -72,6 +79,8 @@ class Bundle:
     codebooks: NDArray[np.float32] | None = None
     item_vectors: NDArray[np.float32] | None = None
     attributes: ItemAttributes | None = None
+    item_parts: NDArray[np.float16] | None = None
+    crosses: Postings | None = None
 
 
 def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
@@ -107,6 +116,8 @@ def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
         if is_sparcode
         else _read_array(directory / ITEM_VECTORS_FILE, np.float32, (items + 1, manifest.vector_size)),
         attributes=_read_attributes(directory / ATTRIBUTES_DIRECTORY, manifest, verify),
+        item_parts=_read_item_parts(directory / ITEM_PARTS_FILE, manifest),
+        crosses=_read_crosses(directory / CROSSES_DIRECTORY, manifest, verify),
     )
     if not np.array_equal(np.sort(bundle.popularity), np.arange(1, items + 1)):
         raise BundleError(
@@ -182,22 +193,36 @@ def _check_index_owner(path: Path, manifest: Manifest) -> None:
         )
 
 
-def _read_index(path: Path, manifest: Manifest, verify: bool) -> InvertedIndex:
+def _load_index(path: Path, expected: dict[str, Any], verify: bool) -> InvertedIndex:
+    """Open an index of the expected numbers of items and terms, and owner if one is expected."""
     try:
         index = InvertedIndex.load(path, verify=verify)
     except IndexFormatError as error:
         raise BundleError(f"index is unusable: {error}", where=path, remedy=_REMEDY) from error
-    expected = (manifest.num_items, manifest.codes["num_terms"], manifest.bundle_id)
-    received = (index.num_items, index.num_terms, index.metadata.get(BUNDLE_ID_KEY))
+    received: dict[str, Any] = {"num_items": index.num_items, "num_terms": index.num_terms}
+    if BUNDLE_ID_KEY in expected:
+        received[BUNDLE_ID_KEY] = index.metadata.get(BUNDLE_ID_KEY)
     if received != expected:
         raise BundleError(
             "the index does not belong to this bundle",
             where=path,
-            expected="num_items %s, num_terms %s, bundle %s" % expected,  # noqa: UP031
-            received="num_items %s, num_terms %s, bundle %s" % received,  # noqa: UP031
+            expected=expected,
+            received=received,
             remedy=_REMEDY,
         )
     return index
+
+
+def _read_index(path: Path, manifest: Manifest, verify: bool) -> InvertedIndex:
+    expected = {"num_items": manifest.num_items, "num_terms": manifest.codes["num_terms"]}
+    return _load_index(path, {**expected, BUNDLE_ID_KEY: manifest.bundle_id}, verify)
+
+
+def _read_crosses(path: Path, manifest: Manifest, verify: bool) -> Postings | None:
+    if f"{CROSSES_DIRECTORY}/{MANIFEST_NAME}" not in manifest.files:
+        return None
+    trained = manifest.encoder_items
+    return _load_index(path, {"num_items": trained, "num_terms": trained}, verify).postings
 
 
 def _read_attributes(path: Path, manifest: Manifest, verify: bool) -> ItemAttributes | None:
@@ -221,6 +246,12 @@ def _read_attributes(path: Path, manifest: Manifest, verify: bool) -> ItemAttrib
 def _read_codebooks(path: Path, manifest: Manifest) -> NDArray[np.float32]:
     names = ("num_slots", "num_codebooks", "codebook_size", "token_size")
     return _read_array(path, np.float32, tuple(manifest.codes[name] for name in names))
+
+
+def _read_item_parts(path: Path, manifest: Manifest) -> NDArray[np.float16] | None:
+    if ITEM_PARTS_FILE not in manifest.files:
+        return None
+    return _read_array(path, np.float16, (manifest.num_items + 1, manifest.codes["token_size"]))
 
 
 def _read_item_arrays(directory: Path, manifest: Manifest) -> tuple[NDArray[Any], ...]:

@@ -62,6 +62,8 @@ def _write_items(directory: Path, bundle: Bundle) -> None:
         names.POPULARITY_COUNTS_FILE: bundle.popularity_counts,
         names.REMOVED_FILE: bundle.removed,
     }
+    if bundle.item_parts is not None:
+        arrays[names.ITEM_PARTS_FILE] = bundle.item_parts
     if bundle.attributes is not None:
         bundle.attributes.save(directory / names.ATTRIBUTES_DIRECTORY)
     for number, array in enumerate(bundle.item_arrays):

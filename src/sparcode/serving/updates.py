@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.errors import BundleError, DataError
+from sparcode.index.search.rescoring import half_parts
 from sparcode.serving.bundle import Bundle
 from sparcode.serving.item_attributes import changed_attributes
 from sparcode.serving.session import ScorerSession
@@ -125,13 +126,14 @@ class BundleUpdater:
         first = self._bundle.manifest.num_items + 1
         numbers = {**self._numbers, **{item: number for number, item in enumerate(fresh, start=first)}}
         arrays = self._changed_arrays(numbers, features)
+        item_parts = self._changed_parts(numbers, list(features), arrays)
         for part, put in ((changes.add, self._live.add), (changes.rescore, self._live.rescore)):
             ids = np.sort(np.array([numbers[change.item] for change in part], dtype=np.int64))
             if len(ids):
                 put(ids, self._scorer(ids, arrays))
         self._live.remove(np.sort(np.array([numbers[change.item] for change in changes.remove], np.int64)))
         self._numbers = numbers
-        self._bundle = self._changed_bundle(fresh, arrays)
+        self._bundle = replace(self._changed_bundle(fresh, arrays), item_parts=item_parts)
 
     def _check(self, changes: Changes) -> None:
         seen: set[str] = set()
@@ -195,6 +197,21 @@ class BundleUpdater:
                 array[numbers[item]] = values[place].row
             arrays.append(array)
         return tuple(arrays)
+
+    def _changed_parts(
+        self, numbers: Mapping[str, int], items: Sequence[str], arrays: Sequence[NDArray[Any]]
+    ) -> NDArray[np.float16] | None:
+        """The item parts of rescoring, with those of items whose features were given."""
+        old = self._bundle.item_parts
+        if old is None or not items:
+            return old
+        ids = np.array([numbers[item] for item in items], dtype=np.int64)
+        units = np.eye(old.shape[1], dtype=np.float32)
+        parts = np.zeros((len(numbers) + 1, old.shape[1]), np.float16)
+        parts[: len(old)] = old
+        # the scores of unit vectors are the columns of the parts
+        parts[ids] = half_parts(self._scorer(ids, arrays).score_block(units, 1, len(ids) + 1).T)
+        return parts
 
     def _scorer(self, ids: NDArray[np.int64], arrays: Sequence[NDArray[Any]]) -> _RowScorer:
         if self._session is None:

@@ -46,7 +46,8 @@ class BundleReport:
                 f"{self.size_bytes:,} bytes, {self.seconds:.1f} s",
                 f"  verified by reloading: {done.num_queries} queries answered as by the live model",
                 f"  largest relative difference: encoder {done.encoder_error:.1e}, scorer "
-                f"{done.scorer_error:.1e}, postings {done.index_error:.1e}",
+                f"{done.scorer_error:.1e}, postings {done.index_error:.1e}, rescoring "
+                f"{done.rescoring_error:.1e}",
             ]
         )
 

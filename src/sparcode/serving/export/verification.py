@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +9,6 @@ import numpy as np
 from mindspore import Tensor
 from numpy.typing import NDArray
 
-from sparcode.data.dataset import Dataset
-from sparcode.data.histories import history_batch, user_history
 from sparcode.errors import BundleError
 from sparcode.index import InvertedIndex, tokens_of_terms
 from sparcode.index.search.dense import DenseIndex
@@ -19,11 +16,13 @@ from sparcode.model.inference import ItemParts, TokenBlock
 from sparcode.model.item_vectors import item_vectors
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.serving.bundle import Bundle
+from sparcode.serving.export.real_queries import RealQueries, real_queries
+from sparcode.serving.export.rescoring_cases import rescoring_cases
 from sparcode.serving.export.writer import ExportRequest, query_encoder
 from sparcode.serving.retriever import BATCH_SIZE, Recommendation, Retriever
 from sparcode.serving.search import list_adder
 from sparcode.serving.session import EncodedQueries, EncoderSession, ScorerSession
-from sparcode.types import FeatureSpec, SearchResult
+from sparcode.types import SearchResult
 
 _CHECKED_TOKENS = 32
 _CHECKED_ITEMS = 256
@@ -40,29 +39,14 @@ class Verification:
         scorer_error: of the scorer's scores.
         index_error: of postings against the scorer's scores, up to the shift of each list and the error that
             packing may make; 0 for two_tower.
+        rescoring_error: of what rescoring reads and answers, up to the rounding of item parts; 0 without.
     """
 
     num_queries: int
     encoder_error: float
     scorer_error: float
     index_error: float
-
-
-@dataclass(frozen=True)
-class RealQueries:
-    """Queries of users of the data set.
-
-    Attributes:
-        history: (B, L) int32 encoder input.
-        rows: user feature rows.
-        seen: all known items of each user.
-        raw: the same queries as a user of the bundle writes them.
-    """
-
-    history: NDArray[np.int32]
-    rows: list[NDArray[Any]]
-    seen: list[NDArray[np.int32]]
-    raw: list[dict[str, Any]]
+    rescoring_error: float
 
 
 def verify_bundle(bundle: Bundle, request: ExportRequest) -> Verification:
@@ -70,7 +54,8 @@ def verify_bundle(bundle: Bundle, request: ExportRequest) -> Verification:
 
     The encoder's term ids must be equal; tokens, vectors and scores within ``export.tolerance``; postings
     equal to the scorer's scores up to one shift per list (which pruning subtracts); and recommendations by
-    external ids equal to those of the live model.
+    external ids equal to those of the live model. With ``eval.rescore`` also item parts, crosses, and the
+    scores of rescored recommendations.
 
     Raises:
         BundleError: naming what differs and by how much.
@@ -84,55 +69,8 @@ def verify_bundle(bundle: Bundle, request: ExportRequest) -> Verification:
     else:
         scorer_error, index_error = comparison.vectors(live), comparison.item_terms(live)
     comparison.recommendations(queries, live)
-    return Verification(len(queries.raw), encoder_error, scorer_error, index_error)
-
-
-def real_queries(request: ExportRequest) -> RealQueries:
-    """Queries of at most ``export.verify_queries`` users, evenly spread.
-
-    They are users with test targets, or else with validation targets, or else all.
-    """
-    dataset = request.dataset
-    split, users = _users(dataset)
-    count = min(request.config.export.verify_queries, len(users))
-    users = users[np.linspace(0, len(users) - 1, count).astype(np.int64)]
-    rows = [np.asarray(dataset.user_arrays[spec.name][users]) for spec in request.user_features]
-    seen = [np.asarray(user_history(dataset, int(user), split)) for user in users]
-    return RealQueries(
-        history=history_batch(dataset, users, split, request.history_length),
-        rows=rows,
-        seen=seen,
-        raw=[
-            {
-                "history": [dataset.item_ids[item - 1] for item in seen[number]],
-                "features": _raw_features(request, [values[number] for values in rows]),
-            }
-            for number in range(count)
-        ],
-    )
-
-
-def _users(dataset: Dataset) -> tuple[str, NDArray[np.int64]]:
-    for split, targets in (("test", dataset.test), ("valid", dataset.valid)):
-        users = np.flatnonzero(targets.counts())
-        if len(users):
-            return split, users
-    return "valid", np.arange(dataset.num_users)
-
-
-def _raw_features(request: ExportRequest, rows: Sequence[NDArray[Any]]) -> dict[str, Any]:
-    return {
-        spec.name: _raw_value(spec, row, request.dataset.user_vocab.get(spec.name, []))
-        for spec, row in zip(request.user_features, rows, strict=True)
-    }
-
-
-def _raw_value(spec: FeatureSpec, row: NDArray[Any], vocabulary: Sequence[str]) -> Any:
-    if spec.kind == "dense":
-        return row.tolist()
-    if spec.kind == "categorical":
-        return vocabulary[int(row)] or None
-    return [vocabulary[number] for number in row if number > 0]
+    rescoring_error = comparison.rescoring(queries, live) if request.config.eval.rescore else 0.0
+    return Verification(len(queries.raw), encoder_error, scorer_error, index_error, rescoring_error)
 
 
 def _encode_live(request: ExportRequest, queries: RealQueries) -> EncodedQueries:
@@ -265,6 +203,11 @@ class _Comparison:
         for number, answer in enumerate(answers):
             if answer.fallback is None:
                 self._compare_answer(answer, expected.item_ids[number], expected.scores[number])
+
+    def rescoring(self, queries: RealQueries, live: EncodedQueries) -> float:
+        """What rescoring reads and answers against the network and its crosses."""
+        cases = rescoring_cases(self._bundle, self._request, queries, live)
+        return max((self._close(*case) for case in cases), default=0.0)
 
     def _search_live(self, queries: RealQueries, live: EncodedQueries, k: int) -> SearchResult:
         lists = self._request.index

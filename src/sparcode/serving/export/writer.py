@@ -23,6 +23,7 @@ from sparcode.data.dataset import Dataset
 from sparcode.errors import BundleError, UsageError
 from sparcode.files import write_json, write_text
 from sparcode.index import InvertedIndex, Posterior, count_terms
+from sparcode.index.search.rescoring import half_parts
 from sparcode.model.inference import (
     CodeEncoder,
     TokenItemScorer,
@@ -153,6 +154,8 @@ def write_parts(directory: Path, request: ExportRequest) -> Manifest:
     if request.index is not None:
         metadata = {**request.index.metadata, BUNDLE_ID_KEY: manifest.bundle_id}
         request.index.with_metadata(metadata).save(directory / names.INDEX_DIRECTORY)
+    if request.config.eval.rescore:
+        _write_for_rescoring(directory, request)
     has_codes = isinstance(request.network, SparCode)
     scorer: nn.Cell = (TokenItemScorer if has_codes else VectorItemScorer)(request.network)
     encoder = query_encoder(request.network, request.crosses)
@@ -283,6 +286,16 @@ def _write_arrays(directory: Path, request: ExportRequest) -> None:
     for file, array in arrays.items():
         (directory / file).parent.mkdir(exist_ok=True)
         np.save(directory / file, array, allow_pickle=False)
+
+
+def _write_for_rescoring(directory: Path, request: ExportRequest) -> None:
+    """What a compiled second stage reads: item parts, where scores are dot products, and whole crosses."""
+    if isinstance(request.network, SparCode) and request.network.adds_tokens:
+        parts = half_parts(item_vectors(request.network))
+        np.save(directory / names.ITEM_PARTS_FILE, parts, allow_pickle=False)
+    if request.crosses is not None:
+        lists = InvertedIndex.from_postings(*request.crosses.lists(), num_items=request.crosses.num_items)
+        lists.save(directory / names.CROSSES_DIRECTORY)
 
 
 def _write_attributes(directory: Path, dataset: Dataset) -> None:
