@@ -63,6 +63,22 @@ def peak_memory_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
+def reset_peak_memory() -> bool:
+    """Let :func:`peak_resident_gb` start again from what is resident now; False where that is forbidden."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def peak_resident_gb() -> float:
+    """Largest resident size since :func:`reset_peak_memory`; Linux alone tells."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    (kilobytes,) = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    return kilobytes / 2**20
+
+
 def seconds_of(call: Callable[[], object], repeats: int) -> NDArray[np.float64]:
     """(repeats,) wall-clock seconds of each call."""
     taken = np.empty(repeats)

@@ -1,5 +1,6 @@
 """The benchmarks run in their small form and report what they are asked for."""
 
+import importlib.util
 import json
 import os
 import socket
@@ -117,3 +118,34 @@ def test_the_terms_of_the_built_in_data_are_switched_off_one_by_one(tmp_path: Pa
     names = ["world", "dnn", "popularity", "crosses", "sasrec", "sasrec + crosses"]
     assert all(sorted(row) == sorted(names) for row in rows)
     assert all(0.0 < row[name] < 1.0 for row in rows for name in names[1:])
+
+
+@pytest.mark.slow
+def test_engines_of_every_size_search_one_network(tmp_path: Path) -> None:
+    work = ("--work_dir", str(tmp_path / "work"))
+    report = run_small("bench_scale", tmp_path, *work, "--plot", str(tmp_path / "scale.png"))
+    (result,) = report["sizes"]
+    assert result["num_items"] == 1000
+    stages = {stage["stage"]: stage for stage in result["stages"]}
+    assert set(stages) == {"world", "dataset", "run", "open", "index", "measure"}
+    assert all(stage["seconds"] > 0 for stage in result["stages"])
+    assert all(stages[name]["peak_gb"] > 0 for name in ("world", "dataset", "run", "measure"))
+    rows = {(row["engine"], row["setting"]): row for row in result["rows"]}
+    exact, world = rows["two-tower", "exact"], rows["the world itself", ""]
+    popular = rows["popularity", ""]
+    assert world["ndcg@50"] > exact["ndcg@50"] > popular["ndcg@50"] > 0
+    for row in rows.values():
+        if row["engine"].startswith("sparcode"):
+            assert row["reads_p99"] <= 200 * int(row["setting"].removeprefix("probes="))
+        if row["engine"] == "sparcode, rescored":
+            assert row["index_recall@100"] > 0.9  # lists of 200 of the 1,000 items
+        if row["engine"] != "the world itself":
+            assert row["single_us"] > 0
+            assert row["batch_us"] > 0
+            assert row["size_bytes"] > 0
+    engines = {row["engine"] for row in rows.values()}
+    for name, module in (("hnswlib", "hnswlib"), ("faiss-hnsw", "faiss"), ("faiss-ivf", "faiss")):
+        assert (name in engines) == (importlib.util.find_spec(module) is not None)
+    before = (tmp_path / "work" / "1000" / "run.json").read_bytes()
+    run_small("bench_scale", tmp_path, *work, "--set", "index.top_l=50")
+    assert (tmp_path / "work" / "1000" / "run.json").read_bytes() == before  # it was not trained again
