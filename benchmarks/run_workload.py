@@ -12,8 +12,8 @@ from search_engines import Workload
 
 from sparcode.config.loader import load_config
 from sparcode.errors import UsageError
+from sparcode.evaluation.code_scorer import CodeScorer
 from sparcode.evaluation.query_set import QuerySet
-from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
 from sparcode.model.item_vectors import item_vectors
 from sparcode.model.matchers.sparcode import SparCode
@@ -56,7 +56,7 @@ def run_workload(run_dir: Path, two_tower_run: Path, count: int, k: int) -> tupl
     term_ids, weights, _ = encode_queries(CodeEncoder(run.network), queries.history, queries.user_rows, count)
     others = first_queries(rival, count)
     (vectors,) = encode_queries(VectorEncoder(rival.network), others.history, others.user_rows, count)
-    scorer = ExhaustiveScorer(run.network, run.dataset.num_items, 1)
+    scorer = CodeScorer(run.network, run.dataset.num_items, 1, run.served.posterior)
 
     def exhaustive(rows: slice) -> NDArray[np.float32]:
         places = range(*rows.indices(len(queries)))

@@ -16,7 +16,7 @@ import numpy as np
 from sparcode.config.schema import Config
 from sparcode.data.dataset import Dataset
 from sparcode.data.interactions import Interactions
-from sparcode.index import BuildOptions, InvertedIndex, append_lists, build_index
+from sparcode.index import BuildOptions, CodeCounts, InvertedIndex, Posterior, append_lists, build_index
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.matchers.sparcode import SparCode
@@ -106,6 +106,7 @@ class Case:
     item_ids: bool = True
     crosses: str = "none"
     rescore: int = 0
+    strength: float | None = None
 
 
 def make_config(case: Case) -> Config:
@@ -159,22 +160,32 @@ def make_network(case: Case, dataset: Dataset) -> MatchingNetwork:
     return network
 
 
+def make_posterior(strength: float, num_terms: int) -> Posterior:
+    """A correction by random counts, for most of the terms."""
+    rng = np.random.default_rng(12)
+    terms, items = rng.integers(0, num_terms, 300), rng.integers(1, NUM_ITEMS + 1, 300)
+    return Posterior(CodeCounts.added_up(terms, items, rng.random(300), num_terms), strength, 2.0)
+
+
 def make_request(case: Case, output: Path) -> ExportRequest:
     dataset = tiny_dataset(case.query_kind)
     network = make_network(case, dataset)
     config = make_config(case)
     crosses = None if case.crosses == "none" else fit_crosses(config, dataset)
     index: InvertedIndex | None = None
-    codebooks = None
+    codebooks = posterior = None
     if isinstance(network, SparCode):
         codebooks = network.term_codebooks()
         options = BuildOptions(top_l=case.top_l, signed=case.signed)
-        index = build_index(NetworkBlockScorer(network, NUM_ITEMS), codebooks, options).index
+        if case.strength is not None:
+            posterior = make_posterior(case.strength, network.quantizer.num_terms)
+        scorer = NetworkBlockScorer(network, NUM_ITEMS)
+        index = build_index(scorer, codebooks, options, posterior=posterior).index
         if crosses is not None:
             index = append_lists(index, crosses.row_blocks(), 0, signed=False)
     else:
         index = cross_index(config, crosses)
-    return ExportRequest(network, dataset, config, index, codebooks, output, crosses)
+    return ExportRequest(network, dataset, config, index, codebooks, output, crosses, posterior)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import mindspore as ms
@@ -9,11 +11,23 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from bundle_cases import ITEM_FEATURES, LENGTH, NUM_ITEMS, USER_FEATURES, Case, Exported, exported, external
-from sparcode.index import tokens_of_terms
-from sparcode.model.block_scorer import ExhaustiveScorer
+from bundle_cases import (
+    ITEM_FEATURES,
+    LENGTH,
+    NUM_ITEMS,
+    USER_FEATURES,
+    Case,
+    Exported,
+    exported,
+    external,
+    with_output,
+)
+from sparcode.errors import BundleError
+from sparcode.evaluation.code_scorer import exhaustive_scorer
+from sparcode.index import InvertedIndex, tokens_of_terms
 from sparcode.model.inference import CodeEncoder, TokenItemScorer, VectorEncoder, VectorItemScorer
 from sparcode.serving import Retriever, open_bundle
+from sparcode.serving.export.exporter import export_bundle
 from sparcode.serving.session import EncoderSession, ScorerSession
 from sparcode.types import FeatureSpec
 
@@ -125,7 +139,7 @@ def test_recommendations_equal_exhaustive_scoring_by_the_network(case: Exported)
     history[:, -1] = np.maximum(history[:, -1], 1)  # nobody without a history: that is the fallback's
     rows = random_rows(user_specs(case), 8, rng)
     as_sets(rows, user_specs(case))
-    model = ExhaustiveScorer(request.network, NUM_ITEMS, batch_size=8).scores(history, rows)  # (8, I + 1)
+    model = exhaustive_scorer(request.network, NUM_ITEMS, batch_size=8).scores(history, rows)  # (8, I + 1)
     for scores, items in zip(model, history, strict=True):
         scores[items] = -np.inf
     queries = [
@@ -172,3 +186,54 @@ def test_the_codebooks_of_the_bundle_give_the_tokens_of_the_network(shared: bool
         found = tokens_of_terms(bundle.codebooks, slot * 16 + np.arange(16))
         np.testing.assert_allclose(found, expected[:, slot], rtol=1e-5, atol=1e-5)
     assert len(bundle.codebooks) == (1 if shared else 3)
+
+
+POSTERIOR = Case(signed=True, features=False, strength=0.5)
+
+
+def test_a_bundle_of_posterior_lists_recommends_as_the_corrected_network() -> None:
+    """Signed lists hold what is above their floors: scores are equal up to a constant of the query."""
+    request = exported(POSTERIOR).request
+    history = random_histories(8, np.random.default_rng(2))
+    history[:, -1] = np.maximum(history[:, -1], 1)
+    model, alone = (
+        exhaustive_scorer(request.network, NUM_ITEMS, 8, posterior=posterior).scores(history, ())
+        for posterior in (request.posterior, None)
+    )
+    assert (model.argmax(1) != alone.argmax(1)).any()  # self-test: the counts change answers
+    queries = [{"history": [external(int(item)) for item in items if item]} for items in history]
+    answers = Retriever.load(exported(POSTERIOR).path).recommend(queries, NUM_ITEMS, exclude_seen=False)
+    number_of = {external(item): item for item in range(1, NUM_ITEMS + 1)}
+    for scores, answer in zip(model, answers, strict=True):
+        assert len(answer) >= NUM_ITEMS - 1
+        own = scores[[number_of[item] for item, _ in answer]]
+        received = np.array([score for _, score in answer])
+        np.testing.assert_allclose(received - received[0], own - own[0], rtol=1e-4, atol=1e-4)
+        assert own[0] == pytest.approx(scores.max(), abs=1e-4)
+
+
+def changed_posting(index: InvertedIndex) -> InvertedIndex:
+    """The index with the first posting of every list raised."""
+    postings = index.postings
+    scores = np.array(postings.scores)
+    starts = postings.indptr[:-1][np.diff(postings.indptr) > 0]
+    scores[starts] += 0.1
+    return InvertedIndex.from_postings(
+        postings.indptr, postings.item_ids, scores, num_items=index.num_items, floors=index.floors
+    )
+
+
+@pytest.mark.parametrize("change", ["posting", "counts", "no-counts"])
+def test_export_notices_lists_that_are_not_those_of_the_counts(tmp_path: Path, change: str) -> None:
+    request = with_output(exported(POSTERIOR).request, tmp_path / "bundle")
+    assert request.index is not None
+    assert request.posterior is not None
+    changed = {
+        "posting": replace(request, index=changed_posting(request.index)),
+        "counts": replace(request, posterior=replace(request.posterior, strength=0.7)),
+        "no-counts": replace(request, posterior=None),
+    }
+    with pytest.raises(BundleError, match="differs from the live model in postings of term"):
+        export_bundle(changed[change])
+    assert not (tmp_path / "bundle").exists()
+    assert export_bundle(request).verification.index_error < 1e-4  # as it is, it passes

@@ -18,15 +18,16 @@ from sparcode.data.histories import history_batch
 from sparcode.errors import BundleError, ConfigError
 from sparcode.evaluation import crossed_search
 from sparcode.evaluation.ann import HnswSearch, IvfSearch, VectorSearch
+from sparcode.evaluation.code_scorer import exhaustive_scorer
 from sparcode.evaluation.query_set import QuerySet, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker, VectorRanker
 from sparcode.evaluation.rescoring_ranker import RescoringRanker, VectorCandidates, network_candidates
 from sparcode.index import InvertedIndex, append_lists
 from sparcode.index.search.dense import DenseIndex
-from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.item_vectors import item_vectors
 from sparcode.model.matchers.two_tower import TwoTower
-from sparcode.pipeline.crosses import CHOICE_FILE, fit_crosses
+from sparcode.pipeline.choices import CHOICE_FILE
+from sparcode.pipeline.crosses import fit_crosses
 from sparcode.pipeline.evaluate import evaluate_run
 from sparcode.pipeline.runs import open_run
 from sparcode.pipeline.train import train_run
@@ -65,7 +66,7 @@ def oracle(request: ExportRequest, history: np.ndarray) -> np.ndarray:
     """Scores (B, I + 1) of the network, and of the rows of the history items."""
     crosses = request.crosses
     assert crosses is not None
-    scores = ExhaustiveScorer(request.network, NUM_ITEMS, 4).scores(history[:, -LENGTH:], ())
+    scores = exhaustive_scorer(request.network, NUM_ITEMS, 4).scores(history[:, -LENGTH:], ())
     weights, rows = crosses.history_weights(), crosses.rows.toarray()
     for user, items in enumerate(history):
         scores[user] += sum(weight * rows[item] for weight, item in zip(weights, items, strict=True) if item)
@@ -265,15 +266,16 @@ def test_training_chooses_the_weight_and_evaluation_uses_it(tmp_path: Path) -> N
     """On a ring the next item follows from the last one: crosses alone find it, and get a weight."""
     config, run_dir = ring_run(tmp_path, {"crosses.age_decay": 0.5}), tmp_path / "run"
     train_run(TrainArguments(config, run_dir, False))
-    choice = json.loads((run_dir / CHOICE_FILE).read_text())
+    (choice,) = json.loads((run_dir / CHOICE_FILE).read_text())["choices"]
+    weight = choice["settings"]["cross_weight"]
     best = max(choice["tried"], key=lambda entry: entry["ndcg@10"])
-    assert choice["weight"] == best["weight"] > 0
-    assert choice["tried"][0]["weight"] == 0
+    assert weight == best["cross_weight"] > 0
+    assert [entry["cross_weight"] for entry in choice["tried"][:2]] == [None, 0]
     reports = {
         retriever: evaluate_run(EvalArguments(config, run_dir, "test", retriever, None))
         for retriever in ("index", "exact", "crosses")
     }
-    assert reports["index"]["crosses"]["weight"] == choice["weight"]
+    assert reports["index"]["crosses"]["weight"] == reports["index"]["settings"]["cross_weight"] == weight
     assert reports["index"]["fidelity"]["ndcg_change@10"] == pytest.approx(0, abs=1e-6)
     assert reports["index"]["metrics"] == pytest.approx(reports["exact"]["metrics"], abs=1e-6)
     cut = {"crosses.age_decay": 0.5, "crosses.top_l": 1, "eval.rescore": 30}
@@ -287,7 +289,7 @@ def test_training_chooses_the_weight_and_evaluation_uses_it(tmp_path: Path) -> N
     (run_dir / CHOICE_FILE).write_text("{")
     run = open_run(config, run_dir)
     assert run.crosses is not None
-    assert run.crosses.weight == choice["weight"]
+    assert run.crosses.weight == weight
 
 
 def test_one_trained_model_is_evaluated_with_and_without_crosses(tmp_path: Path) -> None:
@@ -306,7 +308,8 @@ def test_one_trained_model_is_evaluated_with_and_without_crosses(tmp_path: Path)
             (without, "exact"),
         )
     )
-    weight = json.loads((run_dir / CHOICE_FILE).read_text())["weight"]
+    (choice,) = json.loads((run_dir / CHOICE_FILE).read_text())["choices"]
+    weight = choice["weight"]
     assert exact["crosses"]["weight"] == approximate["crosses"]["weight"] == weight > 0
     assert approximate["metrics"] == pytest.approx(exact["metrics"], abs=1e-6)  # 500 candidates are all items
     assert plain["crosses"] is None

@@ -14,13 +14,23 @@ import pytest
 
 from helpers import tiny_config, tiny_dataset
 from network_cases import TokenEncoder
+from sparcode.data.dataset import Dataset
+from sparcode.evaluation.code_scorer import CodeScorer
 from sparcode.evaluation.query_set import QuerySet, query_set
 from sparcode.evaluation.rankers import ExhaustiveRanker, IndexRanker
 from sparcode.evaluation.report import fidelity
-from sparcode.index import BlockScorer, BuildOptions, InvertedIndex, build_index, tokens_of_terms
+from sparcode.index import (
+    BlockScorer,
+    BuildOptions,
+    CodeCounts,
+    InvertedIndex,
+    Posterior,
+    build_index,
+    tokens_of_terms,
+)
 from sparcode.model.block_scorer import NetworkBlockScorer
 from sparcode.model.factory import DataShape, build_network
-from sparcode.model.inference import CodeEncoder
+from sparcode.model.inference import CodeEncoder, TokenItemScorer
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.training.encoding import encode_queries
 
@@ -30,7 +40,7 @@ K = 10
 
 @dataclass(frozen=True)
 class Built:
-    """A network, the index built from it, its queries, and all scores (B, I + 1) by the network.
+    """A network, the index built from it, its queries, and all scores (B, I + 1) by the graph of the network.
 
     Where scores are signed, every list has a floor, its smallest score: ``exact`` is above the floors of the
     lists of the query, as the scores of the index are.
@@ -45,6 +55,7 @@ class Built:
     term_ids: np.ndarray
     weights: np.ndarray
     ranker: ExhaustiveRanker
+    table: np.ndarray
     exact: np.ndarray
     signed: bool
 
@@ -97,20 +108,20 @@ def built(request: pytest.FixtureRequest) -> Built:
     network.quantizer.fit(tokens, seed=0)
     term_ids, weights, _ = encode_queries(encoder, queries.history, queries.user_rows, 16)
     block_scorer = NetworkBlockScorer(network, dataset.num_items)
-    if signed:
-        index = build_from(network, block_scorer, 0, True)
-        floors = table_of(network, block_scorer).min(1)
-    else:
-        _balance(network, block_scorer)
-        index = build_from(network, block_scorer, 0, False)
-        floors = np.zeros(index.num_terms, np.float32)
+    if not signed:
+        _balance(network, dataset)
+    index = build_from(network, block_scorer, 0, signed)
+    table = table_of(network, dataset)
+    floors = table.min(1, keepdims=True) if signed else 0.0
+    exact = np.full((len(queries), dataset.num_items + 1), -np.inf)
+    exact[:, 1:] = query_scores(np.maximum(table - floors, 0), term_ids, weights)
     ranker = ExhaustiveRanker(network, dataset.num_items)
-    everything = ranker.rank(queries, dataset.num_items, exclude_seen=False)
-    exact = np.full((len(queries), dataset.num_items + 1), -np.inf, np.float32)
-    np.put_along_axis(exact, everything.item_ids, everything.scores, 1)
-    assert np.isfinite(exact[:, 1:]).all()
-    exact -= (weights * floors[term_ids]).sum(1, keepdims=True)
-    return Built(network, block_scorer, index, queries, term_ids, weights, ranker, exact, signed)
+    return Built(network, block_scorer, index, queries, term_ids, weights, ranker, table, exact, signed)
+
+
+def query_scores(table: np.ndarray, term_ids: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(B, I): the rows of (T, I) that each query names, with their weights."""
+    return np.einsum("bt,bti->bi", weights.astype(np.float64), table[term_ids])
 
 
 def build_from(network: SparCode, scorer: BlockScorer, top_l: int, signed: bool) -> InvertedIndex:
@@ -137,18 +148,21 @@ def _spread(network: SparCode) -> None:
         parameter.set_data(ms.Tensor(parameter.asnumpy() + shift))
 
 
-def _balance(network: SparCode, scorer: NetworkBlockScorer) -> None:
+def _balance(network: SparCode, dataset: Dataset) -> None:
     """A bias that makes 60 % of all (term, item) pairs positive, whatever the initial weights are."""
     network.score.bias.set_data(ms.Tensor(np.zeros(1, np.float32)))
-    lowest = -np.quantile(table_of(network, scorer), [0.4])
+    lowest = -np.quantile(table_of(network, dataset), [0.4])
     network.score.bias.set_data(ms.Tensor(lowest.astype(np.float32)))
 
 
-def table_of(network: SparCode, scorer: NetworkBlockScorer) -> np.ndarray:
-    """Scores (T, I) of all terms and items."""
+def table_of(network: SparCode, dataset: Dataset) -> np.ndarray:
+    """Scores (T, I) of all terms and items by the graph that a bundle rescores with."""
     codebooks = network.term_codebooks()
     tokens = tokens_of_terms(codebooks, np.arange(len(codebooks) * 4**2))
-    return scorer.score_block(tokens, 1, scorer.num_items + 1)
+    ids = np.arange(1, dataset.num_items + 1, dtype=np.int32)
+    rows = [dataset.item_arrays[spec.name][ids] for spec in dataset.item_features]
+    table: np.ndarray = TokenItemScorer(network)(*map(ms.Tensor, (tokens, ids, *rows))).asnumpy()
+    return table.astype(np.float64)
 
 
 def all_scores(index: InvertedIndex, built: Built) -> np.ndarray:
@@ -158,6 +172,10 @@ def all_scores(index: InvertedIndex, built: Built) -> np.ndarray:
     for row, (items, values) in enumerate(zip(result.item_ids, result.scores, strict=True)):
         scores[row, items[items > 0]] = values[items > 0]
     return scores
+
+
+def terms_of(built: Built) -> tuple[np.ndarray, np.ndarray]:
+    return built.term_ids, built.weights
 
 
 def worst_difference(found: np.ndarray, exact: np.ndarray) -> float:
@@ -198,6 +216,15 @@ def test_every_pair_scores_the_same(built: Built) -> None:
     assert worst_difference(all_scores(built.index, built), built.exact) < TOLERANCE
 
 
+def test_exhaustive_ranking_is_by_the_same_scores(built: Built) -> None:
+    everything = built.ranker.rank(built.queries, built.index.num_items, exclude_seen=False)
+    found = np.take_along_axis(built.exact, everything.item_ids, 1)
+    wanted = query_scores(built.table if built.signed else np.maximum(built.table, 0), *terms_of(built))
+    wanted = np.take_along_axis(wanted, everything.item_ids - 1, 1)
+    np.testing.assert_allclose(everything.scores, wanted, rtol=TOLERANCE, atol=TOLERANCE)
+    assert np.diff(found).max() < TOLERANCE
+
+
 def test_top_k_is_the_exhaustive_top_k_up_to_ties(built: Built) -> None:
     result = built.index.search(built.term_ids, K, built.weights)
     for row, exact in enumerate(built.exact):
@@ -230,6 +257,36 @@ def test_the_rankers_of_the_evaluation_agree(built: Built, exclude_seen: bool) -
     assert report[f"index_recall@{K}"] == 1.0
     if not built.signed:  # floors are not part of the scores that the index returns
         assert report["max_score_error"] < 1e-4
+
+
+@pytest.mark.parametrize("strength", [2.0, 50.0])
+def test_posterior_lists_score_as_the_corrected_network(built: Built, strength: float) -> None:
+    """Index, ``CodeScorer`` and log((n + mu p) / (n_c + mu)) by definition: every query, every item."""
+    if not built.signed:
+        pytest.skip("the relu of unsigned scores leaves no distribution to correct")
+    num_terms, num_items = built.table.shape
+    rng, scale = np.random.default_rng(6), 3.0
+    counts = np.where(rng.random(built.table.shape) < 0.3, rng.integers(1, 6, built.table.shape), 0)
+    terms, items = np.nonzero(counts)
+    observed = CodeCounts.added_up(terms, items + 1, counts[terms, items], num_terms)
+    posterior = Posterior(observed, strength, scale)
+    prior = np.exp(scale * built.table)
+    prior /= prior.sum(1, keepdims=True)
+    mean = (counts + strength * prior) / (counts.sum(1, keepdims=True) + strength)
+    exact = query_scores(np.log(mean) / scale, *terms_of(built))
+
+    scorer = CodeScorer(built.network, num_items, 16, posterior)
+    by_network = scorer.scores(built.queries.history, built.queries.user_rows)[:, 1:]
+    options = BuildOptions(0, signed=True, block_terms=10, block_items=11)
+    index = build_index(built.scorer, built.network.term_codebooks(), options, posterior=posterior).index
+    assert index.floors is not None
+    floors = (built.weights * index.floors[built.term_ids]).sum(1, keepdims=True)
+    by_index = all_scores(index, built)[:, 1:] + floors
+    np.testing.assert_allclose(by_index, by_network, rtol=1e-4, atol=1e-4)
+    for found in (by_network, by_index):  # what is the same for all items of a list is left out
+        np.testing.assert_allclose(found - found[:, :1], exact - exact[:, :1], rtol=1e-4, atol=1e-4)
+    plain = built.ranker.rank(built.queries, 1, exclude_seen=False).item_ids[:, 0]
+    assert (by_network.argmax(1) + 1 != plain).mean() > 0.05  # self-test: counts change the best item
 
 
 def test_long_enough_lists_prune_nothing(built: Built) -> None:

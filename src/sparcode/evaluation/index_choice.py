@@ -102,16 +102,24 @@ class IndexChoice:
         queries: of this worker, with histories as long as the crosses want them.
         metric: such as ``ndcg@50``; the best one decides.
         world: the workers, who divide the queries.
+        most_probes: the most that are tried.
     """
 
-    def __init__(self, sources: ListSources, queries: QuerySet, metric: str, world: World) -> None:
+    def __init__(
+        self,
+        sources: ListSources,
+        queries: QuerySet,
+        metric: str,
+        world: World,
+        most_probes: int = max(PROBES),
+    ) -> None:
         self._sources, self._queries, self._world = sources, queries, world
         self._metric, self._k = metric, parse_metric(metric)[1]
         self.tried: list[dict[str, Any]] = []
         self.best_value = -np.inf
         network, crosses = sources.network, sources.crosses
         length = crosses[0].encoder_length if crosses else queries.history.shape[1]
-        cell = NearestCodes(network, max(PROBES))
+        cell = NearestCodes(network, most_probes)
         size = min(256, max(len(queries), 1))
         read = queries.history[:, -length:]
         terms, self._distances = encode_queries(cell, read, queries.user_rows, size)

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset
 from sparcode.evaluation.ann import VectorSearch
+from sparcode.evaluation.code_scorer import exhaustive_scorer
 from sparcode.evaluation.crossed_search import CrossedSearch
 from sparcode.evaluation.query_set import QuerySet
 from sparcode.index import InvertedIndex, Posterior
 from sparcode.index.search.dense import DenseIndex
 from sparcode.index.search.rescoring import HistoryLists
 from sparcode.index.search.results import top_k_of_scores
-from sparcode.model.code_scorer import exhaustive_scorer
 from sparcode.model.inference import CodeEncoder, VectorEncoder
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matchers.two_tower import TwoTower

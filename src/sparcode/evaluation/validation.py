@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sparcode.crosses import CrossTable
+from sparcode.evaluation.code_scorer import CodeScorer, exhaustive_scorer
 from sparcode.evaluation.cross_weight import choose_cross_weight
 from sparcode.evaluation.metrics import RANKING_METRICS, parse_metric
 from sparcode.evaluation.query_set import QuerySet
 from sparcode.evaluation.rankers import SCORE_BATCH, ExhaustiveRanker
 from sparcode.evaluation.report import relevance
 from sparcode.model.block_scorer import ExhaustiveScorer
-from sparcode.model.code_scorer import CodeScorer, exhaustive_scorer
 from sparcode.model.matching import MatchingNetwork
 from sparcode.training.world import World
 

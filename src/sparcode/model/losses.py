@@ -143,10 +143,7 @@ class TrainingLoss(nn.Cell):
         )
         positive_scores = self.network.aligned(part, self.network.stored_item_part(positives))
         items = self.network.stored_item_part(candidates)
-        if self.shares_codes:
-            candidate_scores = self.network.shared_cross(part, items, code_rows, code_sizes)
-        else:
-            candidate_scores = self.network.cross(part, items)
+        candidate_scores = self._candidate_scores(part, items, code_rows, code_sizes)
         if self.warm is not None:
             cheap = self.warm.query_part(queries)
             cheap_positives = self.warm.aligned(cheap, self.warm.stored_item_part(positives))
@@ -161,3 +158,9 @@ class TrainingLoss(nn.Cell):
         commitment = (error * weights).sum() / count
         total = softmax_loss + self.commitment_weight * commitment
         return total, softmax_loss, commitment, tokens, codes
+
+    def _candidate_scores(self, part: Tensor, items: Tensor, rows: Tensor, sizes: Tensor) -> Tensor:
+        """(Q, C), by the distinct codes of the batch where the network shares them."""
+        if self.shares_codes:
+            return self.network.shared_cross(part, items, rows, sizes)
+        return self.network.cross(part, items)

@@ -181,7 +181,7 @@ class ProductQuantizer(nn.Cell):
         return ops.gather(self.codebooks, rows, 0).reshape(-1, self.num_tokens, size)
 
     def _mixture(self, codes: Tensor, weights: Tensor) -> Tensor:
-        """Codes (Q, K_u, P, M) and weights (Q, K_u, P) of probes -> the tokens (Q, K_u, D) that they amount to."""
+        """Codes (Q, K_u, P, M) and weights (Q, K_u, P) of probes -> what they amount to, (Q, K_u, D)."""
         count = codes.shape[2]
         each = self.decode(codes.transpose(0, 2, 1, 3).reshape(-1, self.num_tokens, self.num_codebooks))
         each = each.reshape(codes.shape[0], count, self.num_tokens, -1)  # (Q, P, K_u, D)

@@ -159,7 +159,8 @@ def _choose_settings(
 ) -> dict[str, Any]:
     config, crosses = model.config, None if sources.crosses is None else sources.crosses[0]
     every = validation_queries(config, model.dataset, query_length(config, crosses))
-    choice = IndexChoice(sources, every.part(world.share(len(every))), config.train.monitor, world)
+    queries = every.part(world.share(len(every)))
+    choice = IndexChoice(sources, queries, config.train.monitor, world, max(tried.probes))
     settings = choice.choose(tried)
     values = {**asdict(settings), config.train.monitor: choice.best_value}
     _LOG.info("index: chosen on %d validation users: %s", len(every), _text(values))
@@ -236,11 +237,10 @@ def _chosen(
 def _recorded(path: Path) -> list[dict[str, Any]]:
     """The choices on file; none if there is no such file or it cannot be read."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        choices: list[dict[str, Any]] = document["choices"]
+        choices = list(json.loads(path.read_text(encoding="utf-8"))["choices"])
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    return choices
+    return [choice for choice in choices if isinstance(choice, dict)]
 
 
 def _text(values: dict[str, Any]) -> str:

@@ -137,7 +137,7 @@ def encode_queries(
         Its outputs as arrays with one row per query (a 1-tuple for a single output).
     """
     pieces: list[tuple[NDArray, ...]] = []
-    for start in range(0, len(history), batch_size):
+    for start in range(0, max(len(history), 1), batch_size):  # without a query the outputs have no rows
         rows = slice(start, start + batch_size)
         outputs = cell(*padded_tensors([history, *user_rows], rows, batch_size))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)

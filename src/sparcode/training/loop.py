@@ -94,10 +94,15 @@ class Trainer:
         return self._config.train.epochs * self._parts.batches.steps_per_epoch
 
     @property
+    def _codes_come_last(self) -> bool:
+        """Whether codebooks are fitted when training is over, to the best epoch."""
+        return self._has_codes and self._config.train.quantize_from == 1
+
+    @property
     def _quantize_epoch(self) -> int:
         """First epoch (0-based) with quantized tokens; the last one has them unless training has none."""
         train = self._config.train
-        if train.quantize_from == 1:
+        if self._codes_come_last:
             return train.epochs
         return min(round(train.quantize_from * train.epochs), train.epochs - 1)
 
@@ -132,10 +137,12 @@ class Trainer:
         self._world.wait()  # for the first worker to have written it
         load_into(path, read_checkpoint(path)[0], [self._network])
         self._fit_codebooks()
-        self._validate()
+        state, monitor = self._state, self._config.train.monitor
+        state.metrics = self._parts.validate(True)
+        state.best = state.metrics[monitor]  # of the same epoch as before
+        self._save("best")
         self._save("last")
-        monitor = self._config.train.monitor
-        _LOG.info("valid %s %.4f with codes", monitor, self._state.metrics[monitor])
+        _LOG.info("valid %s %.4f with codes", monitor, state.best)
 
     def _parameters(self) -> list[Parameter]:
         return [*self._network.get_parameters(), *self._optimizer.get_parameters()]
@@ -150,9 +157,10 @@ class Trainer:
 
     def _exhausted(self) -> bool:
         patience = self._config.train.patience
+        if self._codes_come_last and self._state.quantized:
+            return True  # a run that is resumed after its end
         # before its second phase a sparcode model has nothing to serve: it never stops there
-        has_phases = self._quantize_epoch < self._config.train.epochs
-        waits = has_phases and not self._state.quantized
+        waits = not (self._codes_come_last or self._state.quantized)
         if patience == 0 or self._state.stale < patience or waits:
             return False
         _LOG.info(
@@ -271,7 +279,7 @@ class Trainer:
         value = state.metrics[monitor]
         if value > state.best:
             state.best, state.best_epoch, state.stale = value, state.epoch, 0
-            if state.quantized or self._quantize_epoch == self._config.train.epochs:
+            if state.quantized or self._codes_come_last:
                 self._save("best")
         else:
             state.stale += 1

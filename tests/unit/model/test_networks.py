@@ -11,8 +11,8 @@ from mindspore import Tensor, nn, ops
 
 from helpers import tiny_config, tiny_dataset
 from network_cases import TokenEncoder
+from sparcode.evaluation.code_scorer import CodeScorer, exhaustive_scorer
 from sparcode.index import tokens_of_terms
-from sparcode.model.code_scorer import CodeScorer, exhaustive_scorer
 from sparcode.model.factory import DataShape, build_network
 from sparcode.model.inference import (
     CodeEncoder,

@@ -7,6 +7,7 @@ import logging
 import math
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,9 @@ def test_resuming_on_other_data(home: Path, straight: Path, tmp_path: Path) -> N
 
 # ---- the loop alone, on small models and with a scripted validation
 
+LEVELS = np.array([0.0, 100.0, 200.0, 300.0])
+"""What the codebooks are fitted on."""
+
 
 def trainer(config: Config, run_dir: Path, values: list[float]) -> Trainer:
     """A trainer on the in-memory ring whose validations give these values, one after the other."""
@@ -240,7 +244,7 @@ def trainer(config: Config, run_dir: Path, values: list[float]) -> Trainer:
         batches,
         train_pipeline.step_inputs(config, dataset, network, batches),
         lambda quantized: {"ndcg@10": next(scripted)},
-        lambda: np.repeat([0.0, 100.0, 200.0, 300.0], 3 * 4).reshape(4, 3, 4).astype(np.float32),
+        lambda: np.repeat(LEVELS, 3 * 4).reshape(4, 3, 4).astype(np.float32),
         dataset.fingerprint,
         World(),
     )
@@ -302,7 +306,7 @@ def test_the_best_value_is_forgotten_at_the_border_and_collapse_is_warned_about(
     assert best.epoch == 2
     assert records(tmp_path)[1]["codebook"] == {"usage": 0.25, "perplexity": pytest.approx(1.0)}
     assert "codebook collapse: only 25 % of the codewords are used" in caplog.text
-    assert "epoch 2: codebooks fitted by k-means on 4 queries" in caplog.text
+    assert "epoch 1: codebooks fitted by k-means on 4 queries" in caplog.text
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
@@ -317,20 +321,97 @@ def test_a_run_leaves_tensorboard_events(straight: Path) -> None:
     assert math.isfinite(records(straight)[0]["loss"])
 
 
+# ---- codebooks that are fitted when training is over
+
+LATE: dict[str, Any] = {**SASREC, "train.quantize_from": 1.0, "train.epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def late(home: Path) -> Path:
+    train(ring_config(home, LATE), home / "late")
+    return home / "late"
+
+
+def test_without_a_second_phase_no_epoch_has_codes_and_the_end_has(late: Path) -> None:
+    rows = records(late)
+    assert [row["quantized"] for row in rows] == [False, False]
+    assert [row["commitment_loss"] for row in rows] == [0, 0]
+    assert not any("codebook" in row for row in rows)
+    _, best = read_checkpoint(late / "checkpoints" / "best.ckpt")
+    _, last = read_checkpoint(late / "checkpoints" / "last.ckpt")
+    assert best.quantized
+    assert last.quantized
+    assert last.metrics == best.metrics
+    assert parameters(late, "best")["quantizer.codebooks"].any()
+
+
+def test_resuming_between_the_last_epoch_and_the_fitting_is_exact(
+    home: Path, late: Path, tmp_path: Path
+) -> None:
+    def die(_: Trainer) -> None:
+        raise Killed
+
+    config = ring_config(home, LATE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_quantize_best", die)
+        with pytest.raises(Killed):
+            train(config, tmp_path / "run")
+    assert not parameters(tmp_path / "run", "best")["quantizer.codebooks"].any()
+    train(config, tmp_path / "run", resume=True)
+    assert records(tmp_path / "run") == records(late)
+    for name in ("best", "last"):
+        mine, theirs = parameters(tmp_path / "run", name), parameters(late, name)
+        assert mine.keys() == theirs.keys()
+        for key, value in mine.items():
+            np.testing.assert_array_equal(value, theirs[key], err_msg=key)
+
+
+def test_codebooks_are_fitted_to_the_best_epoch(tmp_path: Path) -> None:
+    config = tiny_config({"train.epochs": 3, "train.quantize_from": 1.0})
+    one = trainer(config, tmp_path, [0.3, 0.1, 0.2, 0.15])
+    plain, seen = one._parts.validate, []
+
+    def watched(quantized: bool) -> dict[str, float]:
+        seen.append((quantized, one._network.tower.id_table.asnumpy().copy()))
+        return plain(quantized)
+
+    one._parts = replace(one._parts, validate=watched)
+    state = one.fit(resume=False)
+    assert [quantized for quantized, _ in seen] == [False, False, False, True]
+    np.testing.assert_array_equal(seen[3][1], seen[0][1])
+    assert (seen[2][1] != seen[0][1]).any()
+    assert (state.best, state.best_epoch, state.quantized) == (0.15, 1, True)
+    assert set(one._steps) == {False}  # no step with codes was ever made
+    stored, best = read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
+    assert (best.quantized, best.metrics) == (True, {"ndcg@10": 0.15})
+    np.testing.assert_array_equal(stored["tower.id_table"].asnumpy(), seen[0][1])
+    books = stored["quantizer.codebooks"].asnumpy().reshape(-1, 4, 2)
+    np.testing.assert_allclose(np.sort(books, 1), np.broadcast_to(LEVELS[:, None], books.shape), atol=1)
+
+
+def test_a_run_that_stopped_early_is_not_trained_on_after_the_fitting(tmp_path: Path) -> None:
+    config = tiny_config({"train.epochs": 9, "train.patience": 2, "train.quantize_from": 1.0})
+    state = trainer(config, tmp_path, [0.3, 0.2, 0.1, 0.05]).fit(resume=False)
+    assert (state.epoch, state.best, state.best_epoch, state.quantized) == (3, 0.05, 1, True)
+    assert trainer(config, tmp_path, []).fit(resume=True).epoch == 3
+
+
 @pytest.mark.parametrize("model", ["sparcode", "two_tower"])
 def test_a_checkpoint_is_chosen_as_it_is_served(tmp_path: Path, model: str) -> None:
-    """Validation has the crosses and probes of serving: its metric is that of the weight that is kept."""
+    """Validation has the crosses and probes of serving: evaluation with them finds its metric."""
     values = {"model.name": model, "crosses.kind": "following", "index.probes": 3, "train.epochs": 3}
-    config = ring_config(tmp_path, values)
-    train(config, tmp_path / "run")
-    _, meta = read_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
-    choice = json.loads((tmp_path / "run" / "crosses.json").read_text(encoding="utf-8"))
-    monitor = config.train.monitor
-    assert meta.metrics["cross_weight"] == choice["weight"] > 0
-    assert meta.metrics[monitor] == pytest.approx(max(tried[monitor] for tried in choice["tried"]))
-    network = runs.open_run(config, tmp_path / "run").network
+    config, run_dir = ring_config(tmp_path, {**values, "eval.latency_queries": 0}), tmp_path / "run"
+    train(config, run_dir)
+    _, meta = read_checkpoint(run_dir / "checkpoints" / "best.ckpt")
+    weight, monitor = meta.metrics["cross_weight"], config.train.monitor
+    assert weight > 0
+    given = config.model_copy(update={"crosses": config.crosses.model_copy(update={"weight": weight})})
+    retriever = "index" if model == "sparcode" else "exact"
+    report = evaluate_run(EvalArguments(given, run_dir, "valid", retriever, None))
+    assert report["crosses"]["weight"] == weight
+    assert report["metrics"][monitor] == pytest.approx(meta.metrics[monitor], abs=1e-6)
     if model == "sparcode":
-        assert network.quantizer.probes == 3
+        assert runs.open_run(config, run_dir).network.quantizer.probes == 3
 
 
 def test_a_split_without_targets_is_refused_in_a_sentence(tmp_path: Path) -> None:

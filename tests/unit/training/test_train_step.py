@@ -12,17 +12,15 @@ import pytest
 from mindspore import Tensor
 
 from helpers import tiny_config, tiny_dataset
-from network_cases import TokenEncoder
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchOptions, BatchSource, Sharding, make_batches
 from sparcode.model.factory import build_network
-from sparcode.model.inference import CodeEncoder
+from sparcode.model.inference import TrainingTokens
 from sparcode.model.losses import LossWeights, TrainingLoss
-from sparcode.model.matchers.sparcode import SparCode
 from sparcode.pipeline import runs
 from sparcode.pipeline import train as train_pipeline
 from sparcode.pipeline.model_inputs import user_arrays
-from sparcode.training.encoding import encode_queries, sample_tokens
+from sparcode.training.encoding import TrainingQueries
 from sparcode.training.step import CodeSharing, StepInputs, TrainStep, make_optimizer, set_learning_rate
 from sparcode.training.world import World
 
@@ -339,22 +337,3 @@ def test_every_model_learns_the_ring(model: str, encoder: str) -> None:
     bench = make_bench(values, quantize=model == "sparcode", features=False)
     losses = [float(outputs[1]) for outputs in bench.run(120)]
     assert losses[-1] < 0.3 * losses[0]
-
-
-def test_encoded_training_histories_are_what_the_codebooks_are_fitted_on() -> None:
-    config, dataset = tiny_config(), tiny_dataset()
-    ms.set_seed(1)
-    network = build_network(config.model, runs.data_shape(config, dataset))
-    batches = make_batches(dataset, BatchOptions(16, 6, 4, 0))
-    tokens = sample_tokens(
-        TokenEncoder(network), batches, user_arrays(config, dataset), config.train.batch_size, World()
-    )
-    assert isinstance(network, SparCode)
-    histories = sum(int(batch.history.any(1).sum()) for batch in batches.epoch(0))
-    assert tokens.shape == (histories, 3, 4)
-    first = next(iter(batches.epoch(0)))
-    arrays = [dataset.user_arrays[spec.name][first.users] for spec in dataset.user_features]
-    (expected,) = encode_queries(TokenEncoder(network), first.history, arrays, 16)
-    np.testing.assert_allclose(tokens[:16], expected, rtol=1e-5)
-    _, _, lifted = encode_queries(CodeEncoder(network), first.history, arrays, 16)
-    np.testing.assert_allclose(network.lift(Tensor(expected)).asnumpy(), lifted, rtol=1e-4, atol=1e-5)
