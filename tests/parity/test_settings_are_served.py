@@ -1,4 +1,4 @@
-"""What is left open is chosen on the validation users, kept in the run, and served by evaluation and export."""
+"""What a trained run serves is what was chosen for it, by evaluation, index and bundle alike."""
 
 from __future__ import annotations
 
