@@ -22,6 +22,7 @@ from worker_cases import CASES, case_config, evaluate
 
 from sparcode.config.command_lines import TrainArguments
 from sparcode.pipeline import train as train_pipeline
+from sparcode.pipeline.choices import CHOICE_FILE
 from sparcode.training import loop
 from sparcode.training.checkpoint import read_checkpoint
 
@@ -117,6 +118,15 @@ def check_same_evaluation(directory: Path, case: str) -> None:
     assert together["index"]["num_postings"] == alone["index"]["num_postings"] > 0
     checksums = [(directory / f"{case}_index_{rank}.txt").read_text() for rank in range(2)]
     assert checksums == [str(checksum)] * 2
+    chosen = directory / case / CHOICE_FILE
+    (together,) = json.loads(chosen.read_text())["choices"]
+    chosen.unlink()
+    evaluate(directory, case, directory / "alone.json")
+    (alone,) = json.loads(chosen.read_text())["choices"]
+    assert together["settings"] == pytest.approx(alone["settings"])
+    assert len(together["tried"]) == len(alone["tried"]) > 50
+    for mine, theirs in zip(together["tried"], alone["tried"], strict=True):
+        assert mine == pytest.approx(theirs)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,14 @@ from sparcode.pipeline.index import PARTS
 from sparcode.training.loop import Trainer
 
 CASES: dict[str, dict[str, object]] = {
-    "sparcode": {"model.quantizer.restart_threshold": 0.95, "train.gradient_clip": 0.5},
+    "sparcode": {
+        "model.quantizer.restart_threshold": 0.95,
+        "train.gradient_clip": 0.5,
+        "index.probes": 0,  # chosen, by all workers
+        "index.probe_temperature": 0.0,
+        "index.prior_strength": 0.0,
+        "crosses.kind": "following",
+    },
     "two_tower": {
         "model.name": "two_tower",
         "data.source": "table",  # without an order: a pair of user and item is a row

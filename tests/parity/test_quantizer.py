@@ -256,6 +256,21 @@ def test_some_queries_keep_their_tokens_and_all_have_codes_and_errors(
         np.testing.assert_array_equal(one, other)
 
 
+def test_probes_replace_a_token_together_and_the_error_is_that_of_the_nearest(
+    mode: str, books: np.ndarray, tokens: np.ndarray
+) -> None:
+    plain, *others = (part.asnumpy() for part in make_quantizer(books)(Tensor(tokens), ones(tokens)))
+    quantizer = make_quantizer(books)
+    quantizer.probes, quantizer.probe_temperature, quantizer.mixes_probes = 3, 0.5, True
+    mixed, *rest = (part.asnumpy() for part in quantizer(Tensor(tokens), ones(tokens)))
+    codes, weights = (part.asnumpy() for part in quantizer.probe(Tensor(tokens)))
+    expected = sum(weights[:, :, place, None] * slow_decode(codes[:, :, place], books) for place in range(3))
+    np.testing.assert_allclose(mixed, expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(mixed - plain).max() > 0.1
+    for one, other in zip(rest, others, strict=True):  # codes and errors
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.3])
 def test_gradient_is_straight_through_plus_commitment(
     mode: str, beta: float, books: np.ndarray, tokens: np.ndarray

@@ -1,4 +1,4 @@
-"""What a trained run serves is what was chosen for it, by evaluation, index and bundle alike."""
+"""What is left open is chosen on the validation users, kept in the run, and served with it."""
 
 from __future__ import annotations
 

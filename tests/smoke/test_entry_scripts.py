@@ -56,6 +56,7 @@ REPORT_KEYS = {
     "num_items",
     "first_items",
     "crosses",
+    "settings",
     "leaks",
     "metrics",
     "fidelity",
@@ -114,7 +115,8 @@ def reports(home: Path) -> dict[str, dict[str, Any]]:
 
 def test_a_run_directory_holds_what_the_documents_promise(home: Path) -> None:
     run_dir = home / "run"
-    assert {path.name for path in run_dir.iterdir()} >= {"config.yaml", "metrics.jsonl", "checkpoints"}
+    promised = {"config.yaml", "metrics.jsonl", "checkpoints", "choices.json"}
+    assert {path.name for path in run_dir.iterdir()} >= promised
     assert {path.name for path in (run_dir / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert list(run_dir.rglob("events.out.tfevents.*"))
     rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text("utf-8").splitlines()]
@@ -139,6 +141,9 @@ def test_reports_have_the_promised_form(reports: dict[str, dict[str, Any]]) -> N
         "index_density",
         "size_bytes",
     }
+    probes = index["settings"]["probes"]
+    assert 0 < index["index"]["postings_read_p50"] <= index["index"]["postings_read_p99"] <= 4 * probes * 150
+    assert reports["popularity"]["settings"] == index["settings"]  # those of the run
     assert index["index"]["encoding"] == "float32"
     assert index["index"]["num_terms"] == 4 * 16
     assert index["size_bytes"] == index["index"]["size_bytes"] > 0

@@ -210,6 +210,14 @@ def test_further_faults_are_named(write) -> None:
         (["data.valid_ratio=0.5", "data.test_ratio=0.5"], "data.valid_ratio + data.test_ratio"),
         (["model.scorer.name=attention", "model.scorer.num_heads=3"], "model.scorer.num_heads"),
         (["model.name=mol", "model.mixture.item_components=17"], "model.mixture.item_components is 272"),
+        (
+            ["model.quantizer.codebook_size=4", "index.probes=5"],
+            "index.probes (5) must not exceed the number of codes of a token (4)",
+        ),
+        (
+            ["model.signed_scores=false", "index.prior_strength=30"],
+            "index.prior_strength (30.0) needs model.signed_scores",
+        ),
     ],
 )
 def test_impossible_combinations_are_refused_naming_where_they_were_set(
@@ -226,6 +234,19 @@ def test_shared_codebooks_may_have_as_many_codes_as_lists(write) -> None:
     config = load_config(write("seed: 0"), [*settings, "model.quantizer.shared=true"])
     assert config.model.quantizer.shared
     load_config(write("seed: 0"), [*settings, "model.name=all_to_all"])  # has no lists
+
+
+@pytest.mark.parametrize("signed", ["true", "false"])
+def test_what_is_chosen_and_lists_of_the_network_alone_go_with_scores_of_either_kind(write, signed) -> None:
+    path, kind = write("seed: 0"), f"model.signed_scores={signed}"
+    assert load_config(path, [kind, "index.prior_strength=null"]).index.prior_strength is None
+    assert load_config(path, [kind, "index.prior_strength=0"]).index.prior_strength == 0
+    assert load_config(path, [kind, "model.quantizer.codebook_size=4", "index.probes=4"]).index.probes == 4
+
+
+def test_codebooks_may_be_fitted_when_training_is_over_and_not_later(write) -> None:
+    assert load_config(write("seed: 0"), ["train.quantize_from=1"]).train.quantize_from == 1.0
+    assert "number in [0, 1]" in refusal(write("seed: 0"), "train.quantize_from=1.1")
 
 
 def test_an_impossible_combination_in_the_file_names_its_line(write) -> None:

@@ -114,6 +114,22 @@ def test_aligned_is_the_diagonal_of_cross(mode: str, name: str) -> None:
     assert cross.std() > 0
 
 
+@pytest.mark.parametrize(("scorer", "probes"), [("dot", 1), ("dot", 3), ("mlp", 1), ("attention", 1)])
+def test_training_scores_what_is_served(mode: str, scorer: str, probes: int) -> None:
+    """Also by several probes where scores are linear in the tokens."""
+    network = spread(make_network("sparcode", **{"model.scorer.name": scorer}))
+    network.quantizer.probes, network.quantizer.mixes_probes = probes, network.adds_tokens
+    inputs = query_inputs()
+    trained = Scores(network, quantize=True)(Tensor(IDS), *inputs)[0].asnumpy()
+    rows = [part.asnumpy() for part in inputs]
+    served = CodeScorer(network, 30, 4).scores(rows[0], rows[1:])
+    assert np.isneginf(served[:, 0]).all()
+    np.testing.assert_allclose(trained, served[:, IDS], rtol=1e-4, atol=1e-5)
+    network.quantizer.mixes_probes = False
+    nearest = Scores(network, quantize=True)(Tensor(IDS), *inputs)[0].asnumpy()
+    assert (np.abs(nearest - trained).max() > 1e-3) == (probes > 1)
+
+
 def test_before_quantization_sparcode_is_the_all_to_all_model() -> None:
     unquantized = Scores(make_network("sparcode"), quantize=False)
     reference = Scores(make_network("all_to_all"), quantize=False)
