@@ -4,9 +4,10 @@
 
 For each size a world in which relevance is known is generated (``scale_world.py``), preprocessed, and one
 network is trained on it without quantization (configs/scale/sparcode_dnn.yaml), by commands that are printed.
-Its score is the dot product of a two-tower; codes are fitted to it afterwards. On this one network an exact
-search, graphs and inverted files of other libraries, and SparCode answer the same queries
-(``scale_measuring.py``): accuracy on held-out interactions, time and bytes of a row belong together.
+Its score is the dot product of a two-tower; codes are fitted to it afterwards, and what an index leaves open
+is chosen on validation users. On this one network an exact search, graphs and inverted files of other
+libraries, and SparCode answer the same queries (``scale_measuring.py``): accuracy on held-out interactions,
+time and bytes of a row belong together.
 
 Everything runs on one thread. Peak memory is that of a stage's process, or, of an index, that of the process
 while it was built, with network and vectors in it. ``--work_dir`` keeps worlds and runs: a second call takes
@@ -33,13 +34,6 @@ from reporting import add_output_options, machine, print_table, write_report
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "scale" / "sparcode_dnn.yaml"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-
-WITHOUT_QUANTIZATION = {
-    "train.quantize_from": 0.5,
-    "train.quantized_share": 0.001,
-    "model.quantizer.commitment_weight": 0.0,
-}
-"""Training that leaves encoder and items as they are without codes."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +111,7 @@ def measure(arguments: argparse.Namespace) -> None:
 def run_size(num_items: int, place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Make what is missing in ``place``, then measure."""
     size = size_of(num_items, arguments.small)
-    chosen = {**WITHOUT_QUANTIZATION, **size.settings}
-    settings = [*(f"{key}={json.dumps(value)}" for key, value in chosen.items()), *arguments.set]
+    settings = [*(f"{key}={json.dumps(value)}" for key, value in size.settings.items()), *arguments.set]
     kept = [setting for setting in settings if not setting.startswith(("index.", "eval."))]
     later = [setting for setting in settings if setting.startswith(("index.", "eval."))]
     print(f"\n{num_items:,} items")
@@ -127,7 +120,7 @@ def run_size(num_items: int, place: Path, arguments: argparse.Namespace) -> dict
     measuring = run_command("measure", command + sets(later))
     measured = json.loads((place / "measured.json").read_text(encoding="utf-8"))
     stages = [*stages, *measured.pop("stages"), measuring]
-    return {"settings": {**chosen, "overrides": arguments.set}, **measured, "stages": stages}
+    return {"settings": settings, **measured, "stages": stages}
 
 
 def commands(num_items: int, size: Size, settings: list[str], place: Path) -> list[tuple[str, list[str]]]:
@@ -228,7 +221,8 @@ COLUMNS = {
 def print_size(result: dict[str, Any]) -> None:
     """The tables of a size: stages, encoding, engines."""
     print_table(result["stages"], STAGE_COLUMNS)
-    print()
+    chosen = ", ".join(f"{name} {value}" for name, value in result["index_settings"].items())
+    print(f"chosen on validation users: {chosen}\n")
     print_table(result["encoding"], list(result["encoding"][0]))
     print()
     rows = []

@@ -26,10 +26,10 @@ from sparcode.evaluation.ann import (
 )
 from sparcode.evaluation.query_set import QuerySet
 from sparcode.evaluation.rankers import IndexRanker
-from sparcode.evaluation.rescoring_ranker import TokenCandidates
+from sparcode.evaluation.rescoring_ranker import network_candidates
 from sparcode.index import InvertedIndex
 from sparcode.index.search.dense import DenseIndex
-from sparcode.index.search.rescoring import rescore
+from sparcode.index.search.rescoring import CandidateRanking
 from sparcode.pipeline.runs import Run
 
 K = 100
@@ -198,12 +198,11 @@ def _faiss_answer(index: Any, vectors: Vectors) -> Answer:
 def sparcode_points(run: Run, queries: QuerySet, index: InvertedIndex, build: Build) -> Iterator[Point]:
     """Posting lists, and their best items rescored, with more and more probes.
 
-    The second stage is that of ``eval.rescore``; it needs the item vectors as well.
+    The second stage is that of ``eval.rescore``; it reads item vectors as well.
     """
-    network, num_items = run.network, run.dataset.num_items
-    scorer = TokenCandidates(network, num_items, RESCORED)
-    vectors = 4 * network.tower.width * (num_items + 1)
-    with_vectors = Build(build.size_bytes + vectors, build.seconds, build.peak_gb)
+    network = run.network
+    scorer, ranking = network_candidates(network, run.dataset.num_items, RESCORED), CandidateRanking()
+    with_vectors = Build(build.size_bytes + scorer.size_bytes, build.seconds, build.peak_gb)
     lengths = index.list_lengths()
     for probes in PROBES:
         network.quantizer.probes = probes
@@ -218,9 +217,8 @@ def sparcode_points(run: Run, queries: QuerySet, index: InvertedIndex, build: Bu
             return search(rows, K).item_ids
 
         def rescored(rows: slice, search: Any = search, encoded: Any = encoded) -> NDArray[np.int64]:
-            found = search(rows, RESCORED)
-            part = tuple(part[rows] for part in encoded)
-            return rescore(found, lambda row, ids: scorer.scores(part, row, ids), K).item_ids
+            found = search(rows, RESCORED).item_ids
+            return ranking.best(found, scorer.scores(encoded[2][rows], found), K).item_ids
 
         yield Point("sparcode", f"probes={probes}", lists, build, reads)
         yield Point("sparcode, rescored", f"probes={probes}", rescored, with_vectors, reads)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from reporting import reset_peak_memory, seconds_of, write_report
+from reporting import seconds_of, write_report
 from scale_engines import (
     BATCH,
     VECTOR_ENGINES,
@@ -56,11 +56,10 @@ def measure_run(place: Path, settings: list[str], num_queries: int) -> dict[str,
         settings: ``section.key=value`` for the index and the evaluation.
         num_queries: test users.
     """
-    started, known = time.perf_counter(), reset_peak_memory()
     config = load_config(place / "run" / "config.yaml", [*settings, f"eval.max_users={num_queries}"])
-    run = open_run(config, place / "run")
+    run, opened = built(lambda: open_run(config, place / "run"), lambda run: 0)
     result, build = built(lambda: build_run_index(run, place / "index.parts"), lambda r: r.index.size_bytes)
-    opening = {"stage": "open", "seconds": time.perf_counter() - started - build.seconds}
+    choice = {"stage": "choice", "seconds": opened.seconds, "peak_gb": opened.peak_gb}
     summary = {"stage": "index", "seconds": build.seconds, "peak_gb": build.peak_gb, **index_summary(result)}
     queries = queries_of(config, run.dataset, "test", config.data.max_history)
     check_histories(queries)
@@ -68,8 +67,8 @@ def measure_run(place: Path, settings: list[str], num_queries: int) -> dict[str,
         "num_items": run.dataset.num_items,
         "num_queries": len(queries),
         "counts": run.dataset.counts,
-        "peak_is_known": known,
-        "stages": [opening, summary],
+        "index_settings": asdict(run.served.settings),
+        "stages": [choice, summary],
         "encoding": encoding_rows(run, queries),
         "rows": [world_row(place / "world", run, queries)],
     }

@@ -1,14 +1,13 @@
-"""What an index costs and gives: its size, search time and accuracy at many settings of a trained run.
+"""What each setting of an index costs and gives: one at a time around a base, on a trained run.
 
-With ``--train CONFIG`` the trained ablations as well: tokens, codebooks, quantization, item length, scorers
-and negatives, each trained from nothing with one thing changed.
+With ``--train CONFIG`` the trained ablations as well: codes, tokens, joint training, scorers and negatives,
+each trained from nothing with one thing changed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import shlex
 from collections.abc import Iterator
@@ -20,9 +19,14 @@ import commands
 from sparcode.config.loader import load_config
 from sparcode.config.run import is_open
 
-PROBES = (1, 2, 4, 8)
-PACKINGS = ("float32", "float16", "uint8")
-TOP_LS = (0, 2000, 800, 400, 200)
+BASE = {"top_l": 200, "probes": 4, "probe_temperature": 1.0, "prior_strength": "null", "packing": "uint8"}
+VARIED: dict[str, tuple[Any, ...]] = {
+    "top_l": (25, 50, 100, 200, 400, 800),
+    "probes": (1, 2, 4, 8, 16),
+    "probe_temperature": (0.2, 0.5, 1.0, 2.5),
+    "prior_strength": (30.0, 100.0, 300.0, 1000.0, "null"),
+    "packing": ("uint8", "float32"),
+}
 PLAIN = "crosses.kind=none"
 """Crosses have lists of their own: without them the curves show those of the tokens."""
 
@@ -31,22 +35,18 @@ FEW_NEGATIVES = ("train.loss.negatives=uniform", "train.loss.num_negatives=64")
 
 TRAINED: dict[str, tuple[str, ...]] = {
     "as configured": (),
-    "4 tokens of width 16": ("model.num_query_tokens=4", "model.token_size=16"),
-    "8 tokens of width 8": ("model.num_query_tokens=8", "model.token_size=8"),
-    "32 tokens of width 2": ("model.num_query_tokens=32", "model.token_size=2"),
-    "64 codewords": ("model.quantizer.codebook_size=64",),
-    "1,024 codewords": ("model.quantizer.codebook_size=1024",),
-    "2 codebooks of 16": ("model.quantizer.num_codebooks=2", "model.quantizer.codebook_size=16"),
-    "2 codebooks of 32": ("model.quantizer.num_codebooks=2", "model.quantizer.codebook_size=32"),
-    "one set of codebooks for all tokens": ("model.quantizer.shared=true",),
-    "every query quantized": ("train.quantized_share=1",),
-    "every query, from the start": ("train.quantize_from=0", "train.quantized_share=1"),
+    "1,024 codes": ("model.quantizer.codebook_size=1024",),
+    "2,048 codes": ("model.quantizer.codebook_size=2048",),
+    "16,384 codes": ("model.quantizer.codebook_size=16384",),
+    "2 tokens": ("model.num_query_tokens=2",),
+    "16 tokens of width 4, 256 codes each": (
+        "model.num_query_tokens=16", "model.token_size=4", "model.quantizer.codebook_size=256",
+    ),
+    "trained with codes, half of the queries": ("train.quantize_from=0.5", "train.quantized_share=0.5"),
+    "trained with codes, every query": ("train.quantize_from=0.5",),
     "items of any length": ("model.item_length=0",),
     "64 negatives": FEW_NEGATIVES,
-    "64 negatives, scorer mlp": (
-        "model.scorer.name=mlp", "train.quantized_share=1", *FEW_NEGATIVES,
-    ),
-    "64 negatives, relu of every score": ("model.signed_scores=false", *FEW_NEGATIVES),
+    "64 negatives, scorer mlp": ("model.scorer.name=mlp", "train.quantize_from=0.5", *FEW_NEGATIVES),
 }  # fmt: skip
 """Settings over those of the configuration; the index is that of the configuration, without crosses.
 
@@ -59,13 +59,12 @@ END = "<!-- end -->"
 
 
 def points() -> Iterator[dict[str, Any]]:
-    """Settings to evaluate: probes and scores of complete lists, then the length of 8-bit lists."""
-    for packing in PACKINGS:
-        for probes in PROBES:
-            yield {"packing": packing, "probes": probes, "top_l": 0}
-    for top_l in TOP_LS[1:]:
-        for probes in (1, 4):
-            yield {"packing": "uint8", "probes": probes, "top_l": top_l}
+    """Settings to evaluate: the base, and the base with one of them changed."""
+    yield dict(BASE)
+    for name, values in VARIED.items():
+        for value in values:
+            if value != BASE[name]:
+                yield {**BASE, name: value}
 
 
 def evaluation_settings(arguments: argparse.Namespace) -> list[str]:
@@ -84,6 +83,7 @@ def measured(run_dir: Path, report: Path, settings: list[str]) -> dict[str, Any]
     found = commands.evaluate(run_dir, "index", report, *commands.set_flags([PLAIN, *settings]))
     return {
         "mb": found["index"]["size_bytes"] / 1e6,
+        "postings_read": found["index"]["postings_read_p50"],
         **{metric: found["metrics"][metric] for metric in METRICS},
         "search_p50_ms": found["latency_ms"]["search_p50"],
     }
@@ -93,7 +93,7 @@ def ablate_index(arguments: argparse.Namespace, chosen: list[str]) -> list[dict[
     """A row for every point, evaluated with the chosen settings as well."""
     rows = []
     for point in points():
-        name = "index-{packing}-probes-{probes}-top-{top_l}.json".format(**point)
+        name = "index-" + "-".join(f"{key}-{value}" for key, value in point.items()) + ".json"
         settings = [*(f"index.{key}={value}" for key, value in point.items()), *chosen]
         rows.append(
             {**point, **measured(arguments.run_dir, arguments.work / arguments.name / name, settings)}
@@ -124,45 +124,36 @@ def table_of(rows: list[dict[str, Any]]) -> str:
 
 
 def _cell(name: str, value: Any) -> str:
-    if name == "top_l" and not value:
-        return "all"
+    if name == "postings_read":
+        return f"{value:,}"
     if name in METRICS:
         return f"{value:.4f}".lstrip("0")
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def draw(rows: list[dict[str, Any]], name: str, path: Path) -> None:
-    """NDCG@10 against size of the index and against search time; needs matplotlib.
-
-    Lines go through growing numbers of probes or lengths of lists.
-    """
+    """A panel for each setting that takes numbers: NDCG@10 against its values; needs matplotlib."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+    from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    series: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        if row["top_l"] == 0:
-            series.setdefault(f"{row['packing']}, complete lists", []).append(row)
-        if row["packing"] == "uint8" and row["probes"] in (1, 4):
-            series.setdefault(f"uint8, {row['probes']} probe(s), cut lists", []).append(row)
-    for axes, key, label in zip(
-        panels, ("mb", "search_p50_ms"), ("index, MB", "search p50, ms"), strict=True
-    ):
-        for title, own in series.items():
-            own = sorted(own, key=lambda row: (row["probes"], row["top_l"] or math.inf))
-            axes.plot([row[key] for row in own], [row["ndcg@10"] for row in own], marker="o", label=title)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel(label)
+    varied = [key for key in VARIED if key != "packing"]
+    figure = Figure(figsize=(3.2 * len(varied), 3.6), layout="constrained")
+    for axes, key in zip(figure.subplots(1, len(varied), sharey=True), varied, strict=True):
+        own = [row for row in rows if all(row[other] == BASE[other] for other in BASE if other != key)]
+        own.sort(key=lambda row: VARIED[key].index(row[key]))
+        axes.plot(range(len(own)), [row["ndcg@10"] for row in own], marker="o")
+        axes.set_xticks(range(len(own)), [_tick(row, key) for row in own], fontsize="x-small")
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        axes.set_xlabel(f"index.{key}")
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel("NDCG@10, test split")
-    panels[0].legend(fontsize="small")
-    figure.suptitle(name)
+    figure.axes[0].set_ylabel("NDCG@10, higher is better")
+    figure.suptitle(f"{name}: one setting at a time; below each value the postings that a query reads")
     figure.savefig(path, dpi=120)
+
+
+def _tick(row: dict[str, Any], key: str) -> str:
+    value = "network" if row[key] == "null" else f"{row[key]:g}"
+    return f"{value}\n{row['postings_read']:,}"
 
 
 def rewrite(document: Path, kind: str, name: str, text: str) -> None:

@@ -127,7 +127,7 @@ def test_engines_of_every_size_search_one_network(tmp_path: Path) -> None:
     (result,) = report["sizes"]
     assert result["num_items"] == 1000
     stages = {stage["stage"]: stage for stage in result["stages"]}
-    assert set(stages) == {"world", "dataset", "run", "open", "index", "measure"}
+    assert set(stages) == {"world", "dataset", "run", "choice", "index", "measure"}
     assert all(stage["seconds"] > 0 for stage in result["stages"])
     assert all(stages[name]["peak_gb"] > 0 for name in ("world", "dataset", "run", "measure"))
     rows = {(row["engine"], row["setting"]): row for row in result["rows"]}

@@ -28,7 +28,8 @@ def ablate(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_every_point_and_every_trained_ablation_is_a_valid_configuration(ablate: Any) -> None:
     points = [tuple(point.values()) for point in ablate.points()]
-    assert len(points) == len(set(points)) == 3 * 4 + 4 * 2
+    assert len(points) == len(set(points)) == 1 + sum(len(values) - 1 for values in ablate.VARIED.values())
+    assert all(value in ablate.VARIED[name] for name, value in ablate.BASE.items())
     for point in ablate.points():
         load_config(BASE, [ablate.PLAIN, *(f"index.{key}={value}" for key, value in point.items())])
     plain = load_config(BASE, [])
@@ -39,13 +40,13 @@ def test_every_point_and_every_trained_ablation_is_a_valid_configuration(ablate:
 def test_a_table_replaces_the_one_before_and_leaves_the_others(ablate: Any, tmp_path: Path) -> None:
     page = tmp_path / "ablation.md"
     page.write_text("# Ablations\n")
-    row = {"packing": "uint8", "top_l": 0, "mb": 13.42, "ndcg@10": 0.36958}
+    row = {"packing": "uint8", "postings_read": 1600, "mb": 13.42, "ndcg@10": 0.36958}
     ablate.rewrite(page, "index", "a", "first\n")
     ablate.rewrite(page, "index", "b", "other\n")
     ablate.rewrite(page, "index", "a", ablate.table_of([row]))
     text = page.read_text()
     assert "first" not in text
-    assert "| uint8 | all | 13.4 | .3696 |\n" in text
+    assert "| uint8 | 1,600 | 13.4 | .3696 |\n" in text
     assert text.count("<!-- end -->") == 2
     assert text.index("<!-- index a -->") < text.index("| uint8") < text.index("<!-- index b -->")
     assert "other\n<!-- end -->" in text
@@ -63,7 +64,11 @@ def test_settings_of_a_training_do_not_reach_the_evaluations(
         load_run_config(run, flags[1::2])  # refuses what eval.py refuses
         evaluated.append(flags[1::2])
         metrics = dict.fromkeys(ablate.METRICS, 0.1)
-        return {"index": {"size_bytes": 1}, "metrics": metrics, "latency_ms": {"search_p50": 1.0}}
+        return {
+            "index": {"size_bytes": 1, "postings_read_p50": 9},
+            "metrics": metrics,
+            "latency_ms": {"search_p50": 1.0},
+        }
 
     monkeypatch.setattr(ablate.commands, "train", lambda config, run_dir, settings: trained.append(settings))
     monkeypatch.setattr(ablate.commands, "training_usage", lambda run_dir: {"cpu_seconds": 60.0})

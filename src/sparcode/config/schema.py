@@ -175,7 +175,10 @@ class EvalConfig(Section):
     batch_size: Positive = Field(256, description="queries encoded at once")
     threads: Positive = Field(1, description="threads of the index search")
     rescore: int = Field(
-        0, ge=0, description="R, best items of the search that the network rescores, 0 = none"
+        0,
+        ge=0,
+        description="R, best items of the search that the network rescores, 0 = none; a bundle then holds "
+        "what that reads",
     )
 
     @model_validator(mode="after")

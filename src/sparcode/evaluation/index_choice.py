@@ -26,8 +26,8 @@ from sparcode.training.encoding import encode_queries
 from sparcode.training.world import World
 
 PROBES = (1, 2, 4, 8, 16)
-TEMPERATURES = (0.2, 0.4, 1.0, 2.5)
-STRENGTHS = (None, 10.0, 30.0, 100.0, 300.0)
+TEMPERATURES = (0.2, 0.5, 1.0, 2.5, 6.0)
+STRENGTHS = (None, 10.0, 30.0, 100.0, 300.0, 1000.0)
 """Prior strengths that are tried; None = the network alone."""
 
 OCTAVES = range(-4, 6)
