@@ -396,17 +396,6 @@ def test_an_unused_codeword_is_restarted(graph_mode: None) -> None:
     assert lasted > 20  # ten tokens of the mean codeword
 
 
-def test_kmeans_finds_well_separated_clusters() -> None:
-    rng = np.random.default_rng(4)
-    centres = np.array([[0, 0, 9, 9], [9, 0, 0, 9], [0, 9, 0, 0], [9, 9, 9, 0]], np.float64)
-    points = np.repeat(centres, 50, 0) + rng.normal(0, 0.05, (200, 4))
-    books, sizes = kmeans_codebooks(points.astype(np.float32), 1, 4, seed=0)
-    order = np.lexsort(np.round(books[0]).T)
-    np.testing.assert_allclose(books[0][order], centres[np.lexsort(centres.T)], atol=0.1)
-    np.testing.assert_array_equal(sizes, [[50, 50, 50, 50]])
-    assert books.dtype == np.float32
-
-
 def test_kmeans_treats_every_sub_vector_alone_and_is_deterministic(tokens: np.ndarray) -> None:
     books, sizes = kmeans_codebooks(tokens[:, 0], M, N, seed=7)
     assert books.shape == (M, N, WIDTH)

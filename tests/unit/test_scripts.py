@@ -70,7 +70,7 @@ def test_every_script_explains_itself_before_it_does_anything(script: str) -> No
         ("run_distribute_train.sh", ["2", "--nodes"], "--nodes needs a value"),
         ("quickstart.sh", ["--tiny"], "unknown argument '--tiny'"),
         ("reproduce_paper.sh", ["ml-1m"], "a data set is needed, deezer or ml-10m"),
-        ("reproduce.sh", ["ml-2m"], "a data set is needed: ml-1m, amazon-beauty or amazon-sports"),
+        ("reproduce.sh", ["ml-2m"], "a data set is needed: ml-1m, amazon-beauty, amazon-sports or gowalla"),
         ("ablate.sh", [], "RUN_DIR is missing"),
         ("download_data.sh", [], "a data set and a directory are needed"),
         ("download_data.sh", ["ml-2m", "d"], "unknown data set 'ml-2m'"),

@@ -185,7 +185,11 @@ def test_further_faults_are_named(write) -> None:
         ),
         (["model.quantizer.codebook_size=4096", "model.quantizer.num_codebooks=4"], "posting lists"),
         (
-            ["model.quantizer.codebook_size=4096", "model.quantizer.num_codebooks=2"],
+            [
+                "model.num_query_tokens=16",
+                "model.quantizer.codebook_size=4096",
+                "model.quantizer.num_codebooks=2",
+            ],
             "for each of 16 sets of codebooks, is 268435456, more than 16777216 posting lists",
         ),
         (
