@@ -41,6 +41,7 @@ class CodeScorer:
 
     def refresh(self) -> None:
         """Read the present weights of the network."""
+        self._encoder.refresh()
         self._blocks.refresh()
         self._codebooks = self._network.term_codebooks()
 

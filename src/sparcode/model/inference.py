@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn, ops
 from numpy.typing import NDArray
 
 from sparcode.model.matchers.all_to_all import AllToAll
@@ -66,6 +66,8 @@ class CodeEncoder(nn.Cell):
     With ``history_weights`` (L',) the history is (B, L'), of which the network reads the last ``read_items``;
     the terms of all its items, -1 for padding, and their weights follow those of the tokens:
     (B, K_u * P + L').
+
+    It keeps the squared lengths of the codewords, as they are when it is made or at the last ``refresh``.
     """
 
     def __init__(
@@ -73,16 +75,21 @@ class CodeEncoder(nn.Cell):
     ) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
+        self.norms = Parameter(Tensor(network.quantizer.norm_array()), name="norms", requires_grad=False)
         self.has_items = history_weights is not None
         if history_weights is not None:
             self.skipped = len(history_weights) - read_items
             self.item_terms = ItemTerms(network.quantizer.num_terms, history_weights)
 
+    def refresh(self) -> None:
+        """Read the present codebooks of the network."""
+        self.norms.set_data(Tensor(self.network.quantizer.norm_array()))
+
     def construct(self, history: Tensor, *user_rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, L) or (B, L') -> term ids (B, T) int32, weights (B, T), lifted tokens (B, K_u, d)."""
         read = history[:, self.skipped :] if self.has_items else history
         queries = self.network.query_vectors(read, user_rows)
-        terms, weights, tokens = self.network.served_terms(queries)
+        terms, weights, tokens = self.network.served_terms(queries, self.norms)
         if self.has_items:
             items, counts = self.item_terms(history)
             terms, weights = ops.concat((terms, items), 1), ops.concat((weights, counts), 1)
