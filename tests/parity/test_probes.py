@@ -18,12 +18,12 @@ Q, K, WIDTH = 7, 3, 2
 
 
 class Probe(nn.Cell):
-    def __init__(self, quantizer: ProductQuantizer) -> None:
+    def __init__(self, quantizer: ProductQuantizer, norms: Tensor | None = None) -> None:
         super().__init__(auto_prefix=False)
-        self.quantizer = quantizer
+        self.quantizer, self.norms = quantizer, norms
 
     def construct(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        codes, weights = self.quantizer.probe(tokens)
+        codes, weights = self.quantizer.probe(tokens, self.norms)
         return codes, weights, self.quantizer.probe_terms(codes)
 
 
@@ -131,3 +131,23 @@ def test_weights_that_are_tried_are_those_of_the_graph(graph_mode: None, tempera
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, weights, rtol=1e-4, atol=1e-6)
     assert weights[: len(own)].max(2).min() < 0.9 < 0.99 < weights[len(own) :, :, 0].min()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("probes", [1, 4])
+@pytest.mark.parametrize("slots", [1, K])
+def test_kept_squared_lengths_of_codewords_give_the_same_probes(
+    graph_mode: None, mode: str, probes: int, slots: int
+) -> None:
+    ms.set_context(mode=MODES[mode])
+    quantizer, tokens = make_case(slots, 2, 5, probes)
+    norms = quantizer.norm_array()
+    words = quantizer.codebook_array().astype(np.float64)
+    np.testing.assert_allclose(norms, (words**2).sum(-1).reshape(norms.shape), rtol=1e-5)
+    plain = [part.asnumpy() for part in Probe(quantizer)(Tensor(tokens))]
+    codes, weights, terms = (part.asnumpy() for part in Probe(quantizer, Tensor(norms))(Tensor(tokens)))
+    np.testing.assert_array_equal(codes, plain[0])
+    np.testing.assert_allclose(weights, plain[1], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(terms, plain[2])
+    wrong = Probe(quantizer, Tensor(np.zeros_like(norms)))(Tensor(tokens))[0].asnumpy()
+    assert (wrong != codes).any()  # self-test: the lengths are used

@@ -14,7 +14,7 @@ import pytest
 from helpers import ring_config, tiny_config, tiny_dataset
 from sparcode.config.command_lines import EvalArguments, ExportArguments, TrainArguments
 from sparcode.config.schema import Config
-from sparcode.evaluation.index_choice import IndexChoice, SettingsTried
+from sparcode.evaluation.index_choice import STRENGTHS, TEMPERATURES, IndexChoice, SettingsTried
 from sparcode.model.factory import build_network
 from sparcode.pipeline import choices
 from sparcode.pipeline.choices import CHOICE_FILE, TrainedModel, count_codes
@@ -97,7 +97,7 @@ def test_evaluation_on_the_validation_users_finds_the_chosen_value(
     assert report["crosses"]["weight"] == choice["settings"]["cross_weight"] > 0
     most = 2 * 12 * choice["settings"]["probes"] + 8 * 5
     assert 0 < report["index"]["postings_read_p50"] <= report["index"]["postings_read_p99"] <= most
-    assert len({tried["prior_strength"] for tried in choice["tried"]}) == 5
+    assert {tried["prior_strength"] for tried in choice["tried"]} == set(STRENGTHS)
     assert made == []
 
 
@@ -156,7 +156,7 @@ def test_one_given_setting_narrows_the_choice(
     assert settings is not None
     assert (tried.probes, settings.probes) == ((3,), 3)
     assert (tried.cross_weight, settings.cross_weight) == (2.5, 2.5)
-    assert (len(tried.temperatures), len(tried.strengths)) == (4, 5)
+    assert (tried.temperatures, tried.strengths) == (TEMPERATURES, STRENGTHS)
 
 
 def test_lists_of_the_network_alone_need_no_counts(
@@ -196,11 +196,10 @@ def model_of(values: dict[str, Any], ordered: bool = True) -> TrainedModel:
 
 
 def test_unsigned_scores_are_not_corrected() -> None:
-    for signed, strengths in ((True, 5), (False, 1)):
+    for signed, strengths in ((True, STRENGTHS), (False, (None,))):
         model = model_of({**OPEN, "model.signed_scores": signed})
         tried = choices._tried(model.config, model.network)  # type: ignore[arg-type]
-        assert len(tried.strengths) == strengths
-        assert tried.strengths[0] is None
+        assert tried.strengths == strengths
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,13 @@ from scipy.sparse import csr_matrix
 from helpers import tiny_config, tiny_dataset
 from sparcode.crosses import CrossTable, FollowingOptions, following_weights
 from sparcode.data.batching import BatchOptions, make_batches
-from sparcode.evaluation.index_choice import IndexChoice, IndexSettings, ListSources, SettingsTried
+from sparcode.evaluation.index_choice import (
+    TEMPERATURES,
+    IndexChoice,
+    IndexSettings,
+    ListSources,
+    SettingsTried,
+)
 from sparcode.evaluation.query_set import QuerySet, query_set
 from sparcode.evaluation.rankers import IndexRanker
 from sparcode.evaluation.report import relevance
@@ -148,7 +154,9 @@ class Planted(IndexChoice):
 
 
 @pytest.mark.parametrize("strength", [None, 30.0, 300.0])
-@pytest.mark.parametrize(("probes", "temperature"), [(2, 2.5), (4, 0.2), (8, 0.4)])
+@pytest.mark.parametrize(
+    ("probes", "temperature"), [(2, TEMPERATURES[-1]), (4, TEMPERATURES[0]), (8, TEMPERATURES[1])]
+)
 def test_planted_settings_are_found(
     bench: Bench, probes: int, temperature: float, strength: float | None
 ) -> None:
@@ -199,7 +207,7 @@ def test_probes_beyond_the_codes_are_not_tried_nor_temperatures_of_a_single_one(
     choice = bench.without_crosses().choice()
     choice.choose(SettingsTried(strengths=(None,)))
     tried = [(entry["probes"], entry["probe_temperature"]) for entry in choice.tried]
-    assert tried == [(1, 0.2), *((probes, t) for probes in (2, 4, 8) for t in (0.2, 0.4, 1.0, 2.5))]
+    assert tried == [(1, TEMPERATURES[0]), *((probes, t) for probes in (2, 4, 8) for t in TEMPERATURES)]
 
 
 class Indifferent(IndexChoice):

@@ -130,6 +130,22 @@ def test_training_scores_what_is_served(mode: str, scorer: str, probes: int) -> 
     assert (np.abs(nearest - trained).max() > 1e-3) == (probes > 1)
 
 
+@pytest.mark.parametrize("probes", [1, 3])
+def test_exhaustive_scoring_reads_new_weights_and_codebooks_when_refreshed(probes: int) -> None:
+    network = make_network("sparcode")
+    network.quantizer.probes = probes
+    rows = [part.asnumpy() for part in query_inputs()]
+    scorer = CodeScorer(network, 30, 4)
+    before = scorer.scores(rows[0], rows[1:])
+    rng = np.random.default_rng(8)
+    for parameter in (network.quantizer.codebooks, network.tower.id_table):
+        parameter.set_data(Tensor(rng.normal(0, 0.7, parameter.shape).astype(np.float32)))
+    scorer.refresh()
+    after = scorer.scores(rows[0], rows[1:])
+    np.testing.assert_allclose(after, CodeScorer(network, 30, 4).scores(rows[0], rows[1:]), rtol=1e-5)
+    assert np.abs(after[:, 1:] - before[:, 1:]).max() > 0.1
+
+
 def test_before_quantization_sparcode_is_the_all_to_all_model() -> None:
     unquantized = Scores(make_network("sparcode"), quantize=False)
     reference = Scores(make_network("all_to_all"), quantize=False)
