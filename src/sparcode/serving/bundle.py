@@ -206,8 +206,8 @@ def _load_index(path: Path, expected: dict[str, Any], verify: bool) -> InvertedI
         raise BundleError(
             "the index does not belong to this bundle",
             where=path,
-            expected=expected,
-            received=received,
+            expected=", ".join(f"{name} {value}" for name, value in expected.items()),
+            received=", ".join(f"{name} {value}" for name, value in received.items()),
             remedy=_REMEDY,
         )
     return index
