@@ -144,14 +144,9 @@ class TrainingLoss(nn.Cell):
         positive_scores = self.network.aligned(part, self.network.stored_item_part(positives))
         items = self.network.stored_item_part(candidates)
         candidate_scores = self._candidate_scores(part, items, code_rows, code_sizes)
-        if self.warm is not None:
-            cheap = self.warm.query_part(queries)
-            cheap_positives = self.warm.aligned(cheap, self.warm.stored_item_part(positives))
-            cheap_scores = self.warm.cross(cheap, self.warm.stored_item_part(candidates))
-            chosen = quantized_queries
-            positive_scores = positive_scores * chosen + cheap_positives * (1.0 - chosen)
-            chosen = ops.expand_dims(chosen, 1)
-            candidate_scores = candidate_scores * chosen + cheap_scores * (1.0 - chosen)
+        positive_scores, candidate_scores = self._mixed(
+            (positive_scores, candidate_scores), queries, positives, candidates, quantized_queries
+        )
         per_query = self.softmax(positive_scores, candidate_scores, log_weights)
         count = ops.maximum(weights.sum(), ops.ones_like(weights.sum()))
         softmax_loss = (per_query * weights).sum() / count
@@ -164,3 +159,20 @@ class TrainingLoss(nn.Cell):
         if self.shares_codes:
             return self.network.shared_cross(part, items, rows, sizes)
         return self.network.cross(part, items)
+
+    def _mixed(
+        self,
+        scores: tuple[Tensor, Tensor],
+        queries: Tensor,
+        positives: Tensor,
+        candidates: Tensor,
+        chosen: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Scores (Q,) and (Q, C): as given for the chosen queries, of the warm start for any others."""
+        if self.warm is None:
+            return scores
+        part = self.warm.query_part(queries)
+        own = self.warm.aligned(part, self.warm.stored_item_part(positives))
+        every = self.warm.cross(part, self.warm.stored_item_part(candidates))
+        rows = ops.expand_dims(chosen, 1)
+        return scores[0] * chosen + own * (1.0 - chosen), scores[1] * rows + every * (1.0 - rows)
