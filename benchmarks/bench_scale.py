@@ -111,9 +111,12 @@ def measure(arguments: argparse.Namespace) -> None:
 def run_size(num_items: int, place: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Make what is missing in ``place``, then measure."""
     size = size_of(num_items, arguments.small)
-    settings = [*(f"{key}={json.dumps(value)}" for key, value in size.settings.items()), *arguments.set]
-    kept = [setting for setting in settings if not setting.startswith(("index.", "eval."))]
+    own = [f"{key}={json.dumps(value)}" for key, value in size.settings.items()]
+    settings = [*own, *arguments.set]
     later = [setting for setting in settings if setting.startswith(("index.", "eval."))]
+    # training chooses what the index leaves open: for the lists of this size, so that it is done once; other
+    # lists may be asked for afterwards without another training
+    kept = [setting for setting in settings if setting in own or setting not in later]
     print(f"\n{num_items:,} items")
     stages = [make(name, command, place) for name, command in commands(num_items, size, kept, place)]
     command = [__file__, "--measure", str(place), "--num_queries", str(size.num_queries)]
