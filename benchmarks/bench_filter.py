@@ -99,7 +99,7 @@ def main() -> None:
     report: dict[str, Any] = {"machine": machine(), "num_items": num_items, "k": 100, "batch": BATCH}
     catalogue, columns = Catalogue(shape), Columns(num_items)
     index = catalogue.index.with_attributes(columns.attributes())
-    terms = catalogue.queries(BATCH).term_ids
+    terms = catalogue.queries(BATCH)
     report["predicates"] = [_measure(index, terms, where, holds) for where, holds in columns.cases()]
     print_table(report["predicates"], COLUMNS)
     write_report(arguments.json, report)

@@ -84,7 +84,7 @@ def _workloads(arguments: argparse.Namespace) -> Iterator[tuple[str, InvertedInd
         return
     for name, (shape, num_tokens) in (SMALL_SHAPES if arguments.small else SHAPES).items():
         catalogue = Catalogue(shape)
-        yield name, catalogue.index, catalogue.queries(QUERIES, num_tokens).term_ids
+        yield name, catalogue.index, catalogue.queries(QUERIES, num_tokens)
 
 
 def _slot_terms(index: InvertedIndex, num_tokens: int) -> NDArray[np.int64]:

@@ -63,7 +63,7 @@ class Bench:
     def __init__(self, shape: Shape, items_a_step: int, k: int) -> None:
         self.catalogue = Catalogue(shape)
         self.live = LiveIndex(self.catalogue.index, self.catalogue.tokens[None, None])
-        self.queries = self.catalogue.queries(2 * BATCH).term_ids
+        self.queries = self.catalogue.queries(2 * BATCH)
         self.rng = np.random.default_rng(5)
         self.step, self.k = items_a_step, k
         self.watched = np.unique(self.queries[:CHECKED_QUERIES])

@@ -9,12 +9,10 @@ holds the best items of its code, each less the list's floor, so that the model 
     y(q, i) = sum over the tokens k of q of relu(s(c_k, i) - floor(c_k))
 
 and the lists hold exactly its positive terms. The items of a list are taken from the clusters nearest to the
-code; :meth:`Catalogue.exhaustive` scores everything, so that a measurement can check what that loses.
+code.
 
 A query has tokens of as many interests: the clusters are drawn by size, and half of the tokens come from a
-cluster next to that of the token before, so that lists of a query overlap as those of a trained model do. The
-two-tower model of the same catalogue sees the mean of the token vectors, with the popularity as one more
-dimension; its exact answer is the maximum inner product.
+cluster next to that of the token before, so that lists of a query overlap as those of a trained model do.
 """
 
 from __future__ import annotations
@@ -46,14 +44,6 @@ class Shape:
     def num_clusters(self) -> int:
         """About 500 items in a cluster, at most 5,000 clusters."""
         return max(20, min(5_000, self.num_items // 500))
-
-
-@dataclass(frozen=True)
-class Queries:
-    """B queries: (B, K_u) int64 term ids, and (B, WIDTH + 1) float32 vectors of the two-tower model."""
-
-    term_ids: NDArray[np.int64]
-    vectors: NDArray[np.float32]
 
 
 class Catalogue:
@@ -138,8 +128,8 @@ class Catalogue:
                 break
         return np.concatenate(parts)
 
-    def queries(self, count: int, num_tokens: int = 4, seed: int = 1) -> Queries:
-        """Draw queries; the same arguments give the same queries."""
+    def queries(self, count: int, num_tokens: int = 4, seed: int = 1) -> NDArray[np.int64]:
+        """(count, num_tokens) term ids; the same arguments give the same queries."""
         rng = np.random.default_rng((self.shape.seed, seed))
         by_cluster = np.argsort(self._term_cluster, kind="stable")
         borders = np.searchsorted(
@@ -152,19 +142,7 @@ class Catalogue:
             near = self._near[clusters[:, place - 1], rng.integers(0, 4, count)]
             clusters[:, place] = np.where(np.isin(near, inhabited), near, clusters[:, place - 1])
         low, high = borders[clusters], borders[clusters + 1]
-        term_ids = by_cluster[low + (rng.random(low.shape) * (high - low)).astype(np.int64)]
-        mean = self.tokens[term_ids].mean(axis=1)
-        vectors = np.concatenate([mean, np.full((count, 1), 10 * POPULARITY_WEIGHT, np.float32)], axis=1)
-        return Queries(term_ids, np.ascontiguousarray(vectors, dtype=np.float32))
-
-    def exhaustive(self, terms: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(num_items + 1,) scores of one query, every item for every token; item 0 has none."""
-        floors = self.index.floors
-        if floors is None:
-            raise ValueError("the index has no floors")
-        totals = np.maximum(self.scores(terms, slice(None)) - floors[terms, None], 0).sum(axis=0)
-        totals[0] = -np.inf
-        return totals
+        return by_cluster[low + (rng.random(low.shape) * (high - low)).astype(np.int64)]
 
 
 def _zipf_shares(count: int, exponent: float = 0.7) -> NDArray[np.float64]:

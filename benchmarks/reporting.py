@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PACKAGES = ("numpy", "numba", "mindspore", "torch", "faiss-cpu", "hnswlib", "pyseismic-lsr")
+PACKAGES = ("numpy", "numba", "mindspore", "torch", "faiss-cpu", "hnswlib")
 
 
 def add_output_options(parser: argparse.ArgumentParser, plot: bool = True) -> None:

@@ -34,19 +34,6 @@ def test_building_reports_every_case(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_searching_compares_packed_lists_and_exhaustive_scoring(tmp_path: Path) -> None:
-    engines = ("sparcode", "exhaustive")
-    report = run_small("bench_search", tmp_path, "--threads", "1", "--engines", *engines)
-    (work,) = report["workloads"]
-    recall = {(row["engine"], row["setting"]): row["recall"] for row in work["points"]}
-    assert recall.pop(("sparcode", "uint8")) >= 0.98
-    assert recall.pop(("exhaustive", "every item, every token")) == work["index_recall"] > 0.95
-    assert set(recall) == {("sparcode", "float32")}
-    assert set(recall.values()) == {1.0}
-    assert all(row["batch_us"] > 0 and row["single_p50_us"] > 0 for row in work["points"])
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bench_filter", "bench_format"])
 def test_others_check_what_they_measure(name: str, tmp_path: Path) -> None:
     report = run_small(name, tmp_path)

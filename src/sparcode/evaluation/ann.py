@@ -56,6 +56,11 @@ class VectorSearch(ABC):
         """(I + 1, d) float32 that are searched."""
         return self._vectors
 
+    @property
+    @abstractmethod
+    def size_bytes(self) -> int:
+        """Bytes of what is searched, as the library stores it."""
+
     def search(self, queries: ArrayLike, k: int, exclude: Sequence[ArrayLike] | None = None) -> SearchResult:
         """Top-k items of each query.
 
@@ -130,6 +135,11 @@ class HnswSearch(VectorSearch):
         self._graph.init_index(self.num_items, M=m, ef_construction=ef_construction, random_seed=seed)
         self._graph.add_items(self._vectors[1:], np.arange(1, len(self._vectors)), num_threads=1)
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the graph with the vectors in it."""
+        return int(self._graph.index_file_size())
+
     def _search(
         self, queries: NDArray[np.float32], k: int, excluded: list[NDArray[np.int64]]
     ) -> SearchResult:
@@ -183,6 +193,11 @@ class IvfSearch(VectorSearch):
             faiss.omp_set_num_threads(previous)
         self._lists.add_with_ids(self._vectors[1:], np.arange(1, len(self._vectors)))
         self._faiss = faiss
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of centres and lists."""
+        return int(self._faiss.serialize_index(self._lists).nbytes)
 
     def _search(
         self, queries: NDArray[np.float32], k: int, excluded: list[NDArray[np.int64]]

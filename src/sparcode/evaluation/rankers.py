@@ -95,8 +95,8 @@ class StagedRanker(ABC):
 
     @property
     @abstractmethod
-    def size_bytes(self) -> int | None:
-        """Bytes that the search reads; None = it does not tell."""
+    def size_bytes(self) -> int:
+        """Bytes that the search reads."""
 
     @abstractmethod
     def encode(self, queries: QuerySet) -> tuple[NDArray, ...]:
@@ -218,13 +218,12 @@ class VectorRanker(StagedRanker):
         self._encoder = VectorEncoder(network)
         self._batch_size, self._crosses = batch_size, crosses
         self._search = search if crosses is None else CrossedSearch(search, crosses)
-        self._size_bytes: int | None = None
-        if isinstance(search, DenseIndex):
-            self._size_bytes = search.item_vectors.nbytes + (0 if crosses is None else crosses.size_bytes)
+        vectors = search.item_vectors.nbytes if isinstance(search, DenseIndex) else search.size_bytes
+        self._size_bytes = vectors + (0 if crosses is None else crosses.size_bytes)
 
     @property
-    def size_bytes(self) -> int | None:
-        """Bytes of vectors and crosses; None for approximate searches, which do not tell theirs."""
+    def size_bytes(self) -> int:
+        """Bytes of what is searched, and of crosses."""
         return self._size_bytes
 
     def encode(self, queries: QuerySet) -> tuple[NDArray, ...]:

@@ -112,10 +112,9 @@ class RescoringRanker:
         self._ranking = CandidateRanking(lists)
 
     @property
-    def size_bytes(self) -> int | None:
-        """Bytes of the first search, the scorer and the crosses; None if the first does not tell."""
-        first = self.first.size_bytes
-        return None if first is None else first + self._scorer.size_bytes + self._lists_bytes
+    def size_bytes(self) -> int:
+        """Bytes of the first search, the scorer and the crosses."""
+        return self.first.size_bytes + self._scorer.size_bytes + self._lists_bytes
 
     def rank(self, queries: QuerySet, k: int, exclude_seen: bool) -> SearchResult:
         """Top-k items of every query, of the candidates of the first search: (B, k)."""

@@ -52,6 +52,11 @@ def test_approximate_search_finds_most_of_the_exact_result(search: DenseIndex | 
     np.testing.assert_allclose(found.scores[:, :1][both], exact.scores[:, :1][both], rtol=1e-5)
 
 
+def test_an_approximate_search_tells_its_bytes(search: DenseIndex | VectorSearch) -> None:
+    if isinstance(search, VectorSearch):
+        assert VECTORS[1:].nbytes < search.size_bytes < 20 * VECTORS.nbytes
+
+
 def test_long_exclusions_are_searched_past(search: DenseIndex | VectorSearch) -> None:
     exclude = [RNG.permutation(801)[: 26 * query] for query in range(30)]  # up to 754 of 800
     result = search.search(QUERIES, 20, exclude)
