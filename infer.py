@@ -13,10 +13,9 @@ def main(argv: list[str]) -> None:
 
     arguments = parse_infer(argv)
 
-    from sparcode.config.schema import DeviceConfig
     from sparcode.training.runtime import configure
 
-    configure(DeviceConfig(target=arguments.device_target), seed=0)
+    configure(arguments.device, seed=0)
 
     from sparcode.serving import Retriever
     from sparcode.serving.offline import OfflineOptions, recommend_file

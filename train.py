@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import sys
 
-from sparcode.entry import run_entry
+from sparcode.entry import is_first_process, run_entry
 
 
 def main(argv: list[str]) -> None:
-    """Parses ``argv`` and trains."""
+    """Parses ``argv``, trains, and prints what to type next."""
     from sparcode.config.command_lines import parse_train
+    from sparcode.config.retrievers import next_commands
 
     arguments = parse_train(argv)
+    if arguments.finished:
+        print(f"{arguments.output_dir} is trained already, with this configuration")
+    else:
+        from sparcode.pipeline.train import train_run
 
-    from sparcode.pipeline.train import train_run
-
-    train_run(arguments)
+        train_run(arguments)
+    if is_first_process():
+        print("next:", *next_commands(arguments.output_dir, arguments.config), sep="\n  ")
 
 
 if __name__ == "__main__":

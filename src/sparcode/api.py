@@ -7,7 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparcode.config.command_lines import SPLITS, EvalArguments, ExportArguments, TrainArguments
+from sparcode.config.arguments import EvalArguments, ExportArguments, TrainArguments
+from sparcode.config.command_lines import SPLITS
 from sparcode.config.loader import Override, build_config, read_config_file
 from sparcode.config.retrievers import suitable_retriever
 from sparcode.config.run import load_run_config

@@ -109,6 +109,11 @@ def _introduce_worker() -> None:
         sys.stderr.flush()
 
 
+def is_first_process() -> bool:
+    """Whether this process speaks for its job: it works alone or is the first of msrun's workers."""
+    return os.environ.get("RANK_ID", "0") == "0"
+
+
 def _exit_code(error: SystemExit) -> int:
     if error.code is None:
         return EXIT_DONE

@@ -91,7 +91,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert json.loads((home / "data" / "dataset.json").read_text("utf-8"))["counts"]["items"] == 150
     trained = run("train.py", *train_arguments(), cwd=home)
     assert "epoch 8" in trained.stderr
-    assert trained.stdout == ""
+    assert trained.stdout.splitlines() == ["next:", "  python eval.py run", "  python export.py run"]
     return home
 
 
@@ -115,7 +115,7 @@ def reports(home: Path) -> dict[str, dict[str, Any]]:
 
 def test_a_run_directory_holds_what_the_documents_promise(home: Path) -> None:
     run_dir = home / "run"
-    promised = {"config.yaml", "metrics.jsonl", "checkpoints", "choices.json"}
+    promised = {"config.yaml", "metrics.jsonl", "checkpoints", "choices.json", "finished.json"}
     assert {path.name for path in run_dir.iterdir()} >= promised
     assert {path.name for path in (run_dir / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert list(run_dir.rglob("events.out.tfevents.*"))

@@ -7,117 +7,43 @@ Nothing here imports MindSpore, so ``--help`` and every refusal are instant. Wro
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sparcode.config.command_parser import DEFAULT_CONFIG_NAME, DEVICE_TARGETS, EntryParser, build_parser
-from sparcode.config.loader import Override, load_config
+from sparcode.config.arguments import (
+    EvalArguments,
+    ExportArguments,
+    InferArguments,
+    PreprocessArguments,
+    TrainArguments,
+    UpdateArguments,
+)
+from sparcode.config.command_parser import (
+    EntryParser,
+    add_device_flags,
+    build_parser,
+    config_overrides,
+    device_of,
+    find_config,
+    positive,
+)
+from sparcode.config.loader import load_config
 from sparcode.config.retrievers import ALL_RETRIEVERS, suitable_retriever
 from sparcode.config.run import load_run_config
+from sparcode.config.run_choice import (
+    LAST,
+    chosen_run,
+    new_bundle,
+    new_run,
+    newest_bundle,
+    run_of_checkpoint,
+    run_to_resume,
+    the_only_one,
+)
 from sparcode.config.schema import Config
-from sparcode.errors import ConfigError, UsageError
+from sparcode.errors import UsageError
 
 SPLITS = ("valid", "test")
-
-
-@dataclass(frozen=True)
-class PreprocessArguments:
-    """Arguments of preprocess.py; ``--input`` and ``--output`` are already in ``config.data``."""
-
-    config: Config
-
-
-@dataclass(frozen=True)
-class TrainArguments:
-    """Arguments of train.py.
-
-    Attributes:
-        config: the configuration to train.
-        output_dir: run directory to write.
-        resume: continue from the last checkpoint in ``output_dir``.
-    """
-
-    config: Config
-    output_dir: Path
-    resume: bool
-
-
-@dataclass(frozen=True)
-class EvalArguments:
-    """Arguments of eval.py.
-
-    Attributes:
-        config: the run's configuration with the overrides that evaluation allows.
-        run_dir: run directory written by train.py.
-        split: ``valid`` or ``test``.
-        retriever: what ranks the items, see ``retrievers.RETRIEVERS``.
-        json_path: file for the results, None = only the table on stdout.
-    """
-
-    config: Config
-    run_dir: Path
-    split: str
-    retriever: str
-    json_path: Path | None
-
-
-@dataclass(frozen=True)
-class ExportArguments:
-    """Arguments of export.py.
-
-    Attributes:
-        config: the run's configuration with the overrides that export allows.
-        run_dir: run directory written by train.py.
-        output: bundle directory to write.
-    """
-
-    config: Config
-    run_dir: Path
-    output: Path
-
-
-@dataclass(frozen=True)
-class InferArguments:
-    """Arguments of infer.py, which needs no configuration.
-
-    Attributes:
-        bundle: bundle directory written by export.py.
-        input_path: queries, one JSON object a line.
-        topk: items per query, at least 1.
-        where: predicate that all recommended items must fulfil, as text; None = none.
-        rescore: best items of the search that the scorer rescores; None = none.
-        output_path: recommendations, one JSON object a line.
-        device_target: device that encodes the queries.
-    """
-
-    bundle: Path
-    input_path: Path
-    topk: int
-    where: str | None
-    rescore: int | None
-    output_path: Path
-    device_target: str
-
-
-@dataclass(frozen=True)
-class UpdateArguments:
-    """Arguments of update.py, which needs no configuration beside the bundle.
-
-    Attributes:
-        bundle: bundle directory to read.
-        add, remove, rescore: files of items, None = no items.
-        output: bundle directory to write, possibly ``bundle`` itself.
-        device_target: device that scores the items.
-    """
-
-    bundle: Path
-    add: Path | None
-    remove: Path | None
-    rescore: Path | None
-    output: Path
-    device_target: str
 
 
 def parse_preprocess(argv: Sequence[str]) -> PreprocessArguments:
@@ -128,40 +54,56 @@ def parse_preprocess(argv: Sequence[str]) -> PreprocessArguments:
         ConfigError: wrong configuration.
     """
     parser = build_parser("preprocess.py", "Turns raw files into a data set directory.")
-    parser.add_argument("--input", metavar="RAW", help="raw file or directory; same as --set data.path=RAW")
-    parser.add_argument(
-        "--output", metavar="DIR", help="data set directory; same as --set data.dataset_dir=DIR"
-    )
-    flags = parser.parse_args(argv)
-    overrides = []
-    if flags.input is not None:
-        overrides.append(Override("data.path", flags.input, f"--input {flags.input}"))
-    if flags.output is not None:
-        overrides.append(Override("data.dataset_dir", flags.output, f"--output {flags.output}"))
-    return PreprocessArguments(_config_of(flags, overrides))
+    parser.add_argument("--input", metavar="RAW", help="raw file or directory; sets data.path")
+    parser.add_argument("--output", metavar="DIR", help="data set directory; sets data.dataset_dir")
+    flags = parser.parse(argv)
+    return PreprocessArguments(_config_of(flags, {"input": "data.path", "output": "data.dataset_dir"}))
 
 
 def parse_train(argv: Sequence[str]) -> TrainArguments:
     """Parses the command line of train.py.
 
+    Without a run directory the training chooses one, see ``run_choice.new_run``.
+
     Raises:
         UsageError: wrong flags.
         ConfigError: wrong configuration.
+        OutputError: the directory that is chosen holds an unfinished run.
     """
-    parser = build_parser("train.py", "Trains a model, with validation and early stopping.")
+    parser = build_parser("train.py", "Trains a model, with validation and early stopping.", "[RUN] [flags]")
     parser.add_argument(
-        "--output_dir", metavar="RUN", type=Path, required=True, help="run directory to write"
+        "run",
+        metavar="RUN",
+        nargs="?",
+        type=Path,
+        help="run directory to write (default: runs/<data.name>-<model.name>)",
     )
+    parser.add_argument("--output_dir", metavar="RUN", type=Path, help="the same by a flag")
     parser.add_argument("--resume", action="store_true", help="continue exactly from RUN's last checkpoint")
-    flags = parser.parse_args(argv)
-    return TrainArguments(_config_of(flags), flags.output_dir, flags.resume)
+    parser.add_argument(
+        "--checkpoint_path", metavar="FILE", type=Path, help=f"RUN/{LAST} or RUN, which is resumed"
+    )
+    _add_plot(parser)
+    flags = parser.parse(argv)
+    _refuse_config_file(flags.run)
+    config = _config_of(flags)
+    resumed = run_of_checkpoint(flags.checkpoint_path, LAST)
+    run_dir = the_only_one({"RUN": flags.run, "--output_dir": flags.output_dir, "--checkpoint_path": resumed})
+    resume, finished = flags.resume or resumed is not None, False
+    if run_dir is None and resume:
+        run_dir = run_to_resume(config)
+    elif run_dir is None:
+        run_dir, finished = new_run(config)
+    return TrainArguments(config, run_dir, resume, finished, flags.plot)
 
 
 def parse_eval(argv: Sequence[str]) -> EvalArguments:
     """Parses the command line of eval.py.
 
+    Without a run it takes the newest finished one below ``runs``.
+
     Raises:
-        UsageError: wrong flags, or a retriever that cannot serve the run's model.
+        UsageError: wrong flags, no run, or a retriever that cannot serve the run's model.
         ConfigError: no run directory, or settings that contradict the run.
     """
     parser = _run_parser("eval.py", "Evaluates a run by ranking the whole catalogue for every user.")
@@ -172,58 +114,72 @@ def parse_eval(argv: Sequence[str]) -> EvalArguments:
         help="what ranks the items (default: index for sparcode, exact for the other models)",
     )
     parser.add_argument(
-        "--rescore",
-        metavar="R",
-        type=_positive,
-        help="rescore the best R items of the search by the network; same as --set eval.rescore=R",
+        "--rescore", metavar="R", type=positive, help="rescore the best R items of the search by the network"
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write the results to FILE")
-    flags = parser.parse_args(argv)
-    overrides = []
-    if flags.rescore is not None:
-        overrides.append(Override("eval.rescore", flags.rescore, f"--rescore {flags.rescore}"))
-    config = _run_config_of(flags, overrides)
-    retriever = suitable_retriever(config, flags.retriever, flags.run_dir)
-    return EvalArguments(config, flags.run_dir, flags.split, retriever, flags.json)
+    _add_plot(parser)
+    parser.add_argument("--verbose", action="store_true", help="print every figure of the results")
+    flags = parser.parse(argv)
+    run_dir, config = _run_of(flags, {"rescore": "eval.rescore"})
+    retriever = suitable_retriever(config, flags.retriever, run_dir)
+    return EvalArguments(config, run_dir, flags.split, retriever, flags.json, flags.plot, flags.verbose)
 
 
 def parse_export(argv: Sequence[str]) -> ExportArguments:
     """Parses the command line of export.py.
 
+    Without a run it takes the newest finished one below ``runs``, without an output ``bundles/<run>``.
+
     Raises:
-        UsageError: wrong flags.
+        UsageError: wrong flags, or no run.
         ConfigError: no run directory, or settings that contradict the run.
+        OutputError: the place that is chosen is taken.
     """
     parser = _run_parser(
         "export.py", "Writes the deployment bundle of a run and verifies it by reloading it."
     )
     parser.add_argument(
-        "--output", metavar="BUNDLE", type=Path, required=True, help="bundle directory to write"
+        "--output",
+        metavar="BUNDLE",
+        type=Path,
+        help="bundle directory to write or to replace (default: bundles/<name of the run>)",
     )
-    flags = parser.parse_args(argv)
-    return ExportArguments(_run_config_of(flags), flags.run_dir, flags.output)
+    parser.add_argument(
+        "--file_format",
+        choices=("MINDIR", "ONNX"),
+        default="MINDIR",
+        help="format of the networks; only MINDIR can be written",
+    )
+    parser.add_argument("--verbose", action="store_true", help="print every figure of the verification")
+    flags = parser.parse(argv)
+    if flags.file_format != "MINDIR":
+        raise UsageError(
+            "this version writes no ONNX", where="--file_format", expected="MINDIR", received="ONNX"
+        )
+    run_dir, config = _run_of(flags)
+    return ExportArguments(config, run_dir, flags.output or new_bundle(run_dir), flags.verbose)
 
 
 def parse_infer(argv: Sequence[str]) -> InferArguments:
     """Parses the command line of infer.py.
 
+    Without a bundle it takes the newest one below ``bundles``.
+
     Raises:
-        UsageError: wrong flags.
+        UsageError: wrong flags, or no bundle.
     """
-    parser = EntryParser("infer.py", "Recommends items from a deployment bundle alone.")
-    parser.add_argument(
-        "--bundle", metavar="BUNDLE", type=Path, required=True, help="bundle directory to read"
+    parser = _bundle_parser(
+        "infer.py",
+        "Recommends items from a deployment bundle alone. A query is a JSON object a line, such as "
+        '{"query_id": "u1", "history": ["item", ...]}, oldest first; optional: "features": {...}, '
+        '"exclude": [...], "allow": [...], "where": "year >= 1990".',
+        "[BUNDLE] --input FILE --output FILE [flags]",
     )
     parser.add_argument(
-        "--input",
-        metavar="FILE",
-        type=Path,
-        required=True,
-        help='queries, a JSON object a line: {"query_id": "u1", "history": ["item", ...]}, oldest first; '
-        'optional "features": {...}, "exclude": [...], "allow": [...], "where": "year >= 1990"',
+        "--input", metavar="FILE", type=Path, required=True, help="queries, a JSON object a line"
     )
     parser.add_argument(
-        "--topk", metavar="K", type=_positive, default=50, help="items per query (default: 50)"
+        "--topk", metavar="K", type=positive, default=50, help="items per query (default: 50)"
     )
     parser.add_argument(
         "--where",
@@ -234,22 +190,20 @@ def parse_infer(argv: Sequence[str]) -> InferArguments:
     parser.add_argument(
         "--rescore",
         metavar="R",
-        type=_positive,
+        type=positive,
         help="let the network rescore the best R items of the search",
     )
     parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="recommendations to write")
-    parser.add_argument(
-        "--device_target", choices=DEVICE_TARGETS, default="CPU", help="device that encodes (default: CPU)"
-    )
-    flags = parser.parse_args(argv)
+    add_device_flags(parser)
+    flags = parser.parse(argv)
     return InferArguments(
-        flags.bundle,
+        _bundle_of(flags) or newest_bundle(),
         flags.input,
         flags.topk,
         flags.where,
         flags.rescore,
         flags.output,
-        flags.device_target,
+        device_of(flags),
     )
 
 
@@ -257,11 +211,10 @@ def parse_update(argv: Sequence[str]) -> UpdateArguments:
     """Parses the command line of update.py.
 
     Raises:
-        UsageError: wrong flags, or nothing to change.
+        UsageError: wrong flags, no bundle, or nothing to change.
     """
-    parser = EntryParser("update.py", "Adds, removes or rescores items of a deployment bundle.")
-    parser.add_argument(
-        "--bundle", metavar="BUNDLE", type=Path, required=True, help="bundle directory to read"
+    parser = _bundle_parser(
+        "update.py", "Adds, removes or rescores items of a deployment bundle.", "BUNDLE [flags]"
     )
     parser.add_argument(
         "--add",
@@ -283,71 +236,74 @@ def parse_update(argv: Sequence[str]) -> UpdateArguments:
         type=Path,
         help="bundle directory to write (default: the one that is read)",
     )
-    parser.add_argument(
-        "--device_target", choices=DEVICE_TARGETS, default="CPU", help="device that scores (default: CPU)"
-    )
-    flags = parser.parse_args(argv)
+    add_device_flags(parser)
+    flags = parser.parse(argv)
+    bundle = _bundle_of(flags)
+    if bundle is None:
+        raise UsageError("no bundle is named", where="update.py", expected="python update.py BUNDLE ...")
     if flags.add is None and flags.remove is None and flags.rescore is None:
         raise UsageError("nothing to change", where="update.py", expected="--add, --remove or --rescore")
-    output = flags.output or flags.bundle
-    return UpdateArguments(flags.bundle, flags.add, flags.remove, flags.rescore, output, flags.device_target)
+    output = flags.output or bundle
+    return UpdateArguments(bundle, flags.add, flags.remove, flags.rescore, output, device_of(flags))
 
 
 def _run_parser(prog: str, description: str) -> EntryParser:
     parser = build_parser(
         prog,
         description,
-        config_help="YAML file that must agree with the run on model and data; its index, eval, export and "
-        "device keys go before the run's (default: the run's own configuration alone)",
+        "[RUN] [flags]",
+        config_help="YAML file that agrees with the run on model and data; its other keys win",
     )
     parser.add_argument(
-        "--run_dir", metavar="RUN", type=Path, required=True, help="run directory of train.py"
+        "run", metavar="RUN", nargs="?", type=Path, help="run directory (default: the newest below runs)"
+    )
+    parser.add_argument("--run_dir", metavar="RUN", type=Path, help="the same by a flag")
+    parser.add_argument(
+        "--checkpoint_path", metavar="FILE", type=Path, help="the same by RUN/checkpoints/best.ckpt"
     )
     return parser
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
-    return value
+def _bundle_parser(prog: str, description: str, usage: str) -> EntryParser:
+    parser = EntryParser(prog, description, usage)
+    parser.add_argument("directory", metavar="BUNDLE", nargs="?", type=Path, help="bundle directory to read")
+    parser.add_argument("--bundle", metavar="BUNDLE", type=Path, help="the same by a flag")
+    return parser
 
 
-_positive.__name__ = "positive integer"  # argparse names the type in its message
-
-
-def _config_of(flags: argparse.Namespace, overrides: Sequence[Override] = ()) -> Config:
-    path = _find_config(flags.config_path)
-    return load_config(path, [*flags.settings, *overrides, *_device_override(flags)])
-
-
-def _run_config_of(flags: argparse.Namespace, overrides: Sequence[Override] = ()) -> Config:
-    path = None if flags.config_path is None else _find_config(flags.config_path)
-    settings = [*flags.settings, *overrides, *_device_override(flags)]
-    return load_run_config(flags.run_dir, settings, config_path=path)
-
-
-def _device_override(flags: argparse.Namespace) -> list[Override]:
-    if flags.device_target is None:
-        return []
-    return [Override("device.target", flags.device_target, f"--device_target {flags.device_target}")]
-
-
-def _find_config(given: Path | None) -> Path:
-    """The file as named from the working directory, or else from the directory of the entry script."""
-    path = given or Path(DEFAULT_CONFIG_NAME)
-    beside_script = _script_directory() / path
-    for candidate in (path, beside_script):
-        if candidate.is_file():
-            return candidate
-    raise ConfigError(
-        "configuration file not found",
-        where=path,
-        expected=f"a file there or at {beside_script}",
-        remedy="name it with --config_path FILE",
+def _add_plot(parser: EntryParser) -> None:
+    parser.add_argument(
+        "--plot", metavar="FILE", type=Path, help="draw the training curves: .png, .svg or .pdf"
     )
 
 
-def _script_directory() -> Path:
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    return Path.cwd() if script is None else Path(script).resolve().parent
+def _refuse_config_file(run_dir: Path | None) -> None:
+    if run_dir is not None and run_dir.suffix in (".yaml", ".yml"):
+        raise UsageError(
+            "a configuration file where a run directory is expected",
+            where=run_dir,
+            remedy=f"write --config_path {run_dir}",
+        )
+
+
+def _bundle_of(flags: argparse.Namespace) -> Path | None:
+    return the_only_one({"BUNDLE": flags.directory, "--bundle": flags.bundle})
+
+
+def _config_of(flags: argparse.Namespace, keys: Mapping[str, str] | None = None) -> Config:
+    path = find_config(flags.config_path)
+    return load_config(path, config_overrides(flags, keys or {}))
+
+
+def _run_of(flags: argparse.Namespace, keys: Mapping[str, str] | None = None) -> tuple[Path, Config]:
+    """The run that is meant, and its configuration with the settings of the command line."""
+    path = None if flags.config_path is None else find_config(flags.config_path)
+    settings = config_overrides(flags, keys or {})
+    run_dir = chosen_run(
+        {
+            "RUN": flags.run,
+            "--run_dir": flags.run_dir,
+            "--checkpoint_path": run_of_checkpoint(flags.checkpoint_path),
+        }
+    )
+    return run_dir, load_run_config(run_dir, settings, config_path=path)

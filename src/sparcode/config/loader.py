@@ -252,7 +252,7 @@ def _fault_error(
             "wrong value", where=where, expected="a section of keys", received=_shown(fault["input"])
         )
     remedy = None
-    if fault["type"] == "union_tag_invalid":
+    if isinstance(fault["input"], str):
         near = difflib.get_close_matches(str(fault["input"]), key.allowed.split(" | "), n=1)
         remedy = f"did you mean {near[0]}?" if near else None
     return ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from sparcode.config.schema import Config
@@ -20,6 +21,9 @@ inverted index needs codes; exhaustive scoring (exact) and the popularity baseli
 
 RESCORED = {"sparcode": ("index",), "two_tower": ("exact", "hnsw", "ivf")}
 """Of these, the ones whose best items the network can rescore."""
+
+EXPORTED = ("sparcode", "two_tower")
+"""Models that have a deployment bundle."""
 
 ALL_RETRIEVERS = ("index", "exact", "hnsw", "ivf", "crosses", "popularity")
 
@@ -53,3 +57,14 @@ def suitable_retriever(config: Config, asked: str | None, run_dir: Path) -> str:
             received=config.eval.rescore,
         )
     return retriever
+
+
+def next_commands(run_dir: Path, config: Config) -> list[str]:
+    """What to type after a training: how to evaluate the run, and how to export it.
+
+    A run that is not exported is compared with popularity instead.
+    """
+    run = shlex.quote(str(run_dir))
+    exports = config.model.name in EXPORTED
+    second = f"python export.py {run}" if exports else f"python eval.py {run} --retriever popularity"
+    return [f"python eval.py {run}", second]

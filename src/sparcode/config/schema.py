@@ -19,9 +19,16 @@ class DeviceConfig(Section):
     """Where and how MindSpore runs."""
 
     target: Literal["CPU", "GPU", "Ascend"] = Field("CPU", description="device the networks run on")
+    id: int | None = Field(None, ge=0, description="number of the device, null = chosen by MindSpore")
     mode: Literal["graph", "pynative"] = Field(
         "graph", description="graph compiles the steps; pynative runs them eagerly, for debugging"
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> DeviceConfig:
+        if self.target == "CPU" and self.id:
+            raise ValueError(f"device.id ({self.id}) must be 0 or null: device.target CPU is one device")
+        return self
 
 
 class LossConfig(Section):

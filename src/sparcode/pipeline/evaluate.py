@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sparcode.config.command_lines import EvalArguments
+from sparcode.config.arguments import EvalArguments
 from sparcode.data.leaks import find_leaks
 from sparcode.errors import ConfigError
 from sparcode.evaluation import report as reports

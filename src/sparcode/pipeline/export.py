@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sparcode.config.command_lines import ExportArguments
+from sparcode.config.arguments import ExportArguments
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.pipeline.index import PARTS, cross_index
 from sparcode.pipeline.runs import build_run_index, open_run

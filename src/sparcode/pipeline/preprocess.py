@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sparcode.config.command_lines import PreprocessArguments
+from sparcode.config.arguments import PreprocessArguments
 from sparcode.data.dataset import Dataset, preprocess
 
 

@@ -11,16 +11,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from sparcode.config.command_lines import TrainArguments
+from sparcode.config.arguments import TrainArguments
 from sparcode.config.loader import config_differences, dump_config
 from sparcode.config.run import RUN_CONFIG_NAME
+from sparcode.config.run_choice import FINISHED_NAME
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchSource, make_batches
 from sparcode.data.dataset import Dataset
 from sparcode.data.samplers import CandidateSampler
 from sparcode.errors import CheckpointError, ConfigError, OutputError
 from sparcode.evaluation.validation import ValidationOptions, Validator
-from sparcode.files import write_text
+from sparcode.files import write_json, write_text
 from sparcode.model.factory import build_network
 from sparcode.model.inference import TrainingTokens
 from sparcode.model.matchers.sparcode import SparCode
@@ -88,6 +89,8 @@ def train_run(arguments: TrainArguments) -> None:
     parameters, meta = read_checkpoint(best)
     load_into(best, parameters, [network])
     choose_served(TrainedModel(config, dataset, network, meta.step), run_dir, world)
+    if world.first:
+        write_json(run_dir / FINISHED_NAME, {"epochs": state.epoch, "best_epoch": state.best_epoch})
     _LOG.info(
         "done: best %s %.4f at epoch %d; run directory %s",
         config.train.monitor,

@@ -39,7 +39,7 @@ def configure(device: DeviceConfig, seed: int) -> World:
         # the variable is a CPU measure; MindSpore's tuning guide for Ascend wants it off
         os.environ["MS_DEV_HOST_BLOCKING_RUN"] = "0"
     try:
-        _select(device.target)
+        _select(device)
     except (RuntimeError, ValueError) as error:
         raise DeviceError(
             f"device {device.target} is not available",
@@ -48,6 +48,13 @@ def configure(device: DeviceConfig, seed: int) -> World:
             received=_first_line(error),
             remedy="use --device_target CPU or install MindSpore with drivers for the device",
         ) from error
+    if device.id is not None and os.environ.get(ROLE_VARIABLE) is not None:
+        raise DeviceError(
+            "workers of one job have a device each, which the launcher chooses",
+            where="device.id",
+            expected="null",
+            received=device.id,
+        )
     world = _join(device.target)
     ms.set_context(mode=ms.GRAPH_MODE if device.mode == "graph" else ms.PYNATIVE_MODE)
     ms.set_seed(seed)
@@ -75,12 +82,13 @@ def _join(target: str) -> World:
     return World(get_rank(), get_group_size())
 
 
-def _select(target: str) -> None:
+def _select(device: DeviceConfig) -> None:
     try:
-        ms.set_device(target)
+        ms.set_device(device.target, device.id)
     except RuntimeError:
         # a library user may have run something already: fine, when it ran on the same device
-        if ms.get_context("device_target") != target:
+        same_id = device.id in (None, ms.get_context("device_id"))
+        if ms.get_context("device_target") != device.target or not same_id:
             raise
 
 

@@ -130,7 +130,7 @@ def test_a_wrong_override_names_the_flag_and_not_the_file(write) -> None:
         ("learning_rate=3", "did you mean train.learning_rate?"),
         ("batch_size=3", "did you mean train.batch_size or eval.batch_size?"),
         ("model.quantiser.codebook_size=3", "did you mean model.quantizer?"),
-        ("device.zzz=3", "known keys here: device.target, device.mode"),
+        ("device.zzz=3", "known keys here: device.target, device.id, device.mode"),
     ],
 )
 def test_an_unknown_key_is_refused_with_a_suggestion(write, override: str, remedy: str) -> None:

@@ -33,7 +33,7 @@ def test_a_device_that_is_in_use_already_is_no_fault() -> None:
 
 
 def test_a_missing_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(target: str) -> None:
+    def missing(target: str, number: int | None) -> None:
         raise RuntimeError(f"----\nUnsupported device target {target}.\n----")
 
     monkeypatch.setattr(ms, "set_device", missing)
