@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparcode.evaluation.metrics import index_recall_at_k, ranking_metrics
 from sparcode.evaluation.query_set import QuerySet
@@ -21,12 +22,19 @@ def relevance(
     ranker: Ranker, queries: QuerySet, ks: Sequence[int], exclude_seen: bool, world: World
 ) -> dict[str, float]:
     """Full-ranking metrics at every cut-off, macro average over the queries, which the workers divide."""
+    ranked = ranked_items(ranker, queries, max(ks), exclude_seen, world)
+    return ranking_metrics(ranked, queries.target_indptr, queries.target_items, ks)
+
+
+def ranked_items(
+    ranker: Ranker, queries: QuerySet, k: int, exclude_seen: bool, world: World
+) -> NDArray[np.int64]:
+    """Top-k items (B, k) of all queries, which the workers divide, on every worker."""
     own = world.share(len(queries))
     count = own.stop - own.start
-    part = queries.part(own) if count else queries.take(1)  # a worker without a query knows the names as well
-    result = ranker.rank(part, max(ks), exclude_seen)
-    metrics = ranking_metrics(result.item_ids, part.target_indptr, part.target_items, ks)
-    return world.mean(metrics, count)
+    part = queries.part(own) if count else queries.take(1)  # a worker without a query ranks one as well
+    ranked: NDArray[np.int64] = world.gather(ranker.rank(part, k, exclude_seen).item_ids[:count])
+    return ranked
 
 
 def fidelity(

@@ -12,52 +12,105 @@ from sparcode.config.arguments import EvalArguments
 from sparcode.data.leaks import find_leaks
 from sparcode.errors import ConfigError
 from sparcode.evaluation import report as reports
+from sparcode.evaluation.beyond_accuracy import beyond_accuracy
+from sparcode.evaluation.metrics import per_user_metrics
+from sparcode.evaluation.per_user import PerUser, write_per_user
 from sparcode.evaluation.query_set import QuerySet
 from sparcode.evaluation.rankers import IndexRanker, Ranker
 from sparcode.evaluation.rescoring_ranker import RescoringRanker
-from sparcode.files import check_writable, write_json
+from sparcode.files import check_writable, file_sha256, write_json
+from sparcode.index import BuildResult
 from sparcode.pipeline.crosses import cross_summary
 from sparcode.pipeline.index import PARTS, index_summary
 from sparcode.pipeline.model_inputs import queries_of, query_length
-from sparcode.pipeline.runs import Run, exact_ranker, make_ranker, open_run
+from sparcode.pipeline.runs import BEST_CHECKPOINT, Run, exact_ranker, make_ranker, open_run
 
 _LOG = logging.getLogger(__name__)
 
 
 def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
-    """Evaluate a run and write ``--json``; the report is documented in docs/evaluation_protocol.md.
+    """Evaluate a run and write what was asked for; the report is documented in docs/evaluation_protocol.md.
 
     Several workers build the index and rank together; the first one alone measures the rest and writes.
     """
-    config = arguments.config
-    if arguments.json_path is not None:
-        check_writable(arguments.json_path)
-    run = open_run(config, arguments.run_dir)
+    for path in (arguments.json_path, arguments.per_user_path):
+        if path is not None:
+            check_writable(path)
+    run = open_run(arguments.config, arguments.run_dir)
+    evaluation = measure(run, arguments)
+    if run.world.first:
+        if arguments.per_user_path is not None:
+            write_per_user(arguments.per_user_path, evaluation)
+        if arguments.json_path is not None:
+            write_json(arguments.json_path, evaluation.report)
+    run.world.leave()
+    return evaluation.report
+
+
+def measure(run: Run, arguments: EvalArguments) -> PerUser:
+    """Rank for every user of a split, and measure accuracy, fidelity and time.
+
+    Args:
+        run: opened with ``arguments.config``.
+        arguments: of eval.py; no file is written.
+
+    Raises:
+        ConfigError: no user has a target in the split, or there are no crosses to rank by.
+    """
+    section = run.config.eval
     queries = _queries_with_targets(run, arguments.split)
     ranker, built = make_ranker(run, arguments.retriever, arguments.run_dir / PARTS)
     _LOG.info("ranking %d queries by %s", len(queries), arguments.retriever)
-    ks, seen = config.eval.ks, config.eval.exclude_seen
+    ranked = reports.ranked_items(ranker, queries, max(section.ks), section.exclude_seen, run.world)
+    metrics = per_user_metrics(ranked, queries.target_indptr, queries.target_items, section.ks)
+    item_counts = np.bincount(run.dataset.train.items, minlength=run.dataset.num_items + 1)
     report = {
         **_description(arguments, run, len(queries)),
-        "metrics": reports.relevance(ranker, queries, ks, seen, run.world),
+        "metrics": {name: float(values.mean()) for name, values in metrics.items()},
+        "beyond_accuracy": beyond_accuracy(ranked, queries, item_counts, section.ks),
         "fidelity": {},
         "size_bytes": getattr(ranker, "size_bytes", None),
         "index": {},
         "latency_ms": {},
     }
     if run.world.first:
-        first = ranker.first if isinstance(ranker, RescoringRanker) else ranker
-        if built is not None and isinstance(first, IndexRanker):
-            report["index"] = {**index_summary(built), **_reads(first, queries)}
-            if config.eval.fidelity_queries:
-                report["fidelity"] = _fidelity(run, ranker, queries)
-        if config.eval.latency_queries:
-            sample = queries.take(config.eval.latency_queries)
-            report["latency_ms"] = reports.latency(ranker, sample, max(ks), seen, config.eval.threads)
-        if arguments.json_path is not None:
-            write_json(arguments.json_path, report)
-    run.world.leave()
-    return report
+        report |= _measured(run, ranker, built, queries)
+    users = [run.dataset.user_ids[user] for user in queries.users]
+    return PerUser(users, metrics, identity(arguments, run.dataset.fingerprint), report)
+
+
+def identity(arguments: EvalArguments, fingerprint: str) -> dict[str, Any]:
+    """All that an evaluation depends on: two of the same identity have the same results.
+
+    Args:
+        arguments: of the evaluation.
+        fingerprint: of the data set that the run was trained on.
+    """
+    sections = {"device", "crosses", "index", "eval"}
+    return {
+        "checkpoint": file_sha256(arguments.run_dir / BEST_CHECKPOINT),
+        "fingerprint": fingerprint,
+        "retriever": arguments.retriever,
+        "split": arguments.split,
+        "config": arguments.config.model_dump(mode="json", include=sections),
+    }
+
+
+def _measured(run: Run, ranker: Ranker, built: BuildResult | None, queries: QuerySet) -> dict[str, Any]:
+    """The parts of the report that one worker alone measures: the index, its fidelity, the time of a query."""
+    section = run.config.eval
+    found: dict[str, Any] = {}
+    first = ranker.first if isinstance(ranker, RescoringRanker) else ranker
+    if built is not None and isinstance(first, IndexRanker):
+        found["index"] = {**index_summary(built), **_reads(first, queries)}
+        if section.fidelity_queries:
+            found["fidelity"] = _fidelity(run, ranker, queries)
+    if section.latency_queries:
+        sample = queries.take(section.latency_queries)
+        found["latency_ms"] = reports.latency(
+            ranker, sample, max(section.ks), section.exclude_seen, section.threads
+        )
+    return found
 
 
 def _description(arguments: EvalArguments, run: Run, num_queries: int) -> dict[str, Any]:
