@@ -17,8 +17,8 @@ def main(argv: list[str]) -> None:
     from sparcode.pipeline.evaluate import evaluate_run
 
     print(render(evaluate_run(arguments)))
-    if arguments.json_path is not None:
-        print(f"written to {arguments.json_path}")
+    for path in filter(None, (arguments.json_path, arguments.per_user_path)):
+        print(f"written to {path}")
 
 
 if __name__ == "__main__":

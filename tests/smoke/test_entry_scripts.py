@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,7 @@ REPORT_KEYS = {
     "settings",
     "leaks",
     "metrics",
+    "beyond_accuracy",
     "fidelity",
     "size_bytes",
     "index",
@@ -106,7 +108,11 @@ def reports(home: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for retriever in ("index", "exact", "popularity"):
         path = home / f"{retriever}.json"
-        process = run("eval.py", "--run_dir", "run", "--retriever", retriever, "--json", path, cwd=home)
+        per_user = path.with_suffix(".parquet")
+        process = run(
+            "eval.py", "--run_dir", "run", "--retriever", retriever, "--json", path, "--per_user", per_user,
+            cwd=home,
+        )  # fmt: skip
         assert "recall" in process.stdout
         assert str(path) in process.stdout
         found[retriever] = json.loads(path.read_text("utf-8"))
@@ -152,6 +158,27 @@ def test_reports_have_the_promised_form(reports: dict[str, dict[str, Any]]) -> N
     assert set(index["latency_ms"]) == {"encode_p50", "search_p50", "search_p99", "threads", "batch"}
     assert reports["popularity"]["model"] == "popularity"
     assert reports["exact"]["index"] == reports["exact"]["fidelity"] == {}
+
+
+def test_means_of_per_user_metrics_are_those_of_the_report(
+    reports: dict[str, dict[str, Any]], home: Path
+) -> None:
+    for retriever, report in reports.items():
+        per_user = pd.read_parquet(home / f"{retriever}.parquet")
+        assert per_user["user"].is_unique
+        assert len(per_user) == report["num_queries"]
+        for key, value in report["metrics"].items():
+            assert per_user[key].mean() == pytest.approx(value, abs=1e-12)
+
+
+def test_popularity_recommends_the_same_popular_items_to_all(reports: dict[str, dict[str, Any]]) -> None:
+    index, popularity = (reports[name]["beyond_accuracy"] for name in ("index", "popularity"))
+    assert popularity["coverage@10"] < index["coverage@10"] <= 1
+    assert popularity["novelty@10"] < index["novelty@10"]
+    assert popularity["popularity_percentile@10"] > index["popularity_percentile@10"]
+    assert 0 < index["cold_users"]["num_queries"] < reports["index"]["num_queries"]
+    assert 0 < index["tail_items"]["num_items"] < 150
+    assert index["tail_items"]["recall@10"] > popularity["tail_items"]["recall@10"]
 
 
 def test_the_index_is_clearly_above_popularity(reports: dict[str, dict[str, Any]]) -> None:

@@ -46,6 +46,7 @@ class EvalArguments:
         json_path: file for the results, None = only the table on stdout.
         plot_path: image of the training curves, None = none.
         verbose: whether the table is followed by every figure of the report.
+        per_user_path: Parquet file for the metrics of every user, None = none.
     """
 
     config: Config
@@ -55,6 +56,7 @@ class EvalArguments:
     json_path: Path | None
     plot_path: Path | None = None
     verbose: bool = False
+    per_user_path: Path | None = None
 
 
 @dataclass(frozen=True)

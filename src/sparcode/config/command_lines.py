@@ -117,12 +117,17 @@ def parse_eval(argv: Sequence[str]) -> EvalArguments:
         "--rescore", metavar="R", type=positive, help="rescore the best R items of the search by the network"
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write the results to FILE")
+    parser.add_argument(
+        "--per_user", metavar="FILE", type=Path, help="write the metrics of every user to FILE, in Parquet"
+    )
     _add_plot(parser)
     parser.add_argument("--verbose", action="store_true", help="print every figure of the results")
     flags = parser.parse(argv)
     run_dir, config = _run_of(flags, {"rescore": "eval.rescore"})
     retriever = suitable_retriever(config, flags.retriever, run_dir)
-    return EvalArguments(config, run_dir, flags.split, retriever, flags.json, flags.plot, flags.verbose)
+    return EvalArguments(
+        config, run_dir, flags.split, retriever, flags.json, flags.plot, flags.verbose, flags.per_user
+    )
 
 
 def parse_export(argv: Sequence[str]) -> ExportArguments:

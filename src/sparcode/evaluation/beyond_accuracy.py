@@ -65,8 +65,8 @@ def cold_users(
     """Accuracy on the queries with the shortest histories: up to the quartile of their length.
 
     Returns:
-        ``history_at_most`` (items), ``num_queries`` and :data:`GROUP_METRICS`; None where all histories are of
-        one length.
+        ``history_at_most`` (items), ``num_queries`` and :data:`GROUP_METRICS`; None where the quartile is the
+        longest history as well.
     """
     lengths = np.array([len(items) for items in queries.seen])
     most = int(np.quantile(lengths, COLD_SHARE, method="lower"))

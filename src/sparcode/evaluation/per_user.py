@@ -60,9 +60,7 @@ def read_per_user(path: Path) -> PerUser:
         table = pyarrow.parquet.read_table(path, partitioning=None)
         meta = json.loads((table.schema.metadata or {})[_META])
         users = table.column(USER_COLUMN).to_pylist()
-        metrics = {
-            name: table.column(name).to_numpy() for name in table.column_names if name != USER_COLUMN
-        }
+        metrics = {name: table.column(name).to_numpy() for name in table.column_names if name != USER_COLUMN}
         return PerUser(users, metrics, dict(meta["belongs_to"]), dict(meta["report"]))
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise DataError(

@@ -120,11 +120,20 @@ def render(report: dict[str, Any]) -> str:
     for cut in cuts:
         values = "".join(f"{report['metrics'][f'{name}@{cut}']:>11.4f}" for name in names)
         lines.append(f"{cut:>6}{values}")
-    for part in ("fidelity", "index", "latency_ms"):
+    for part in ("beyond_accuracy", "fidelity", "index", "latency_ms"):
         if report.get(part):
-            items = ", ".join(f"{name} {_short(value)}" for name, value in report[part].items())
+            items = ", ".join(f"{name} {_short(value)}" for name, value in _flat(report[part]).items())
             lines.append(f"{part}: {items}")
     return "\n".join(lines)
+
+
+def _flat(part: dict[str, Any]) -> dict[str, Any]:
+    """Numbers of a part, those of its groups as ``group.name``."""
+    flat: dict[str, Any] = {}
+    for name, value in part.items():
+        group = value if isinstance(value, dict) else None
+        flat |= {name: value} if group is None else {f"{name}.{key}": inner for key, inner in group.items()}
+    return {name: value for name, value in flat.items() if value is not None}
 
 
 def _short(value: Any) -> str:

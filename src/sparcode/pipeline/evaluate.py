@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sparcode.config.arguments import EvalArguments
+from sparcode.config.run_choice import BEST
 from sparcode.data.leaks import find_leaks
 from sparcode.errors import ConfigError
 from sparcode.evaluation import report as reports
@@ -23,7 +24,7 @@ from sparcode.index import BuildResult
 from sparcode.pipeline.crosses import cross_summary
 from sparcode.pipeline.index import PARTS, index_summary
 from sparcode.pipeline.model_inputs import queries_of, query_length
-from sparcode.pipeline.runs import BEST_CHECKPOINT, Run, exact_ranker, make_ranker, open_run
+from sparcode.pipeline.runs import Run, exact_ranker, make_ranker, open_run
 
 _LOG = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def identity(arguments: EvalArguments, fingerprint: str) -> dict[str, Any]:
     """
     sections = {"device", "crosses", "index", "eval"}
     return {
-        "checkpoint": file_sha256(arguments.run_dir / BEST_CHECKPOINT),
+        "checkpoint": file_sha256(arguments.run_dir / BEST),
         "fingerprint": fingerprint,
         "retriever": arguments.retriever,
         "split": arguments.split,
@@ -97,7 +98,7 @@ def identity(arguments: EvalArguments, fingerprint: str) -> dict[str, Any]:
 
 
 def _measured(run: Run, ranker: Ranker, built: BuildResult | None, queries: QuerySet) -> dict[str, Any]:
-    """The parts of the report that one worker alone measures: the index, its fidelity, the time of a query."""
+    """The parts of the report that one worker measures alone: index, fidelity, time of a query."""
     section = run.config.eval
     found: dict[str, Any] = {}
     first = ranker.first if isinstance(ranker, RescoringRanker) else ranker

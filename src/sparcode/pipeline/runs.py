@@ -35,9 +35,6 @@ from sparcode.pipeline.index import ListExtras, build_network_index
 from sparcode.training.checkpoint import load_into, read_checkpoint, stored_config
 from sparcode.training.world import World
 
-BEST_CHECKPOINT = Path("checkpoints") / "best.ckpt"
-"""The checkpoint of a run directory that is evaluated and served."""
-
 _LOG = logging.getLogger(__name__)
 
 
@@ -117,7 +114,7 @@ def open_run(config: Config, run_dir: Path) -> Run:
         CheckpointError: missing, damaged, or not of this configuration and data set.
     """
     world = runtime.configure(config.device, config.seed)
-    path = run_dir / BEST_CHECKPOINT
+    path = run_dir / "checkpoints" / "best.ckpt"
     parameters, meta = read_checkpoint(path)
     stored = stored_config(path, meta)
     differing = [key for key in config_differences(stored, config) if key.startswith("model.")]
