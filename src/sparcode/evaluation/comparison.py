@@ -68,13 +68,14 @@ class PairedBootstrap:
     def difference(self, metric: int, system: int, baseline: int) -> Difference:
         """Mean of a system less that of another one.
 
-        p is the share of resamples whose difference is at least as far from the observed one as that is from
-        zero; the observed one counts as a resample. Systems that agree on every user have p = 1.
+        p is twice the share of resamples on the rarer side of zero, zero included; one more counts for each
+        side. It is below 1 - CONFIDENCE where the interval leaves out zero, and 1 for systems that agree on
+        every user.
         """
         observed = float(self._means[metric, system] - self._means[metric, baseline])
         resampled = self._resampled[metric, system] - self._resampled[metric, baseline]
-        beyond = int((np.abs(resampled - observed) >= abs(observed) - _ROUNDING).sum())
-        p = (1 + beyond) / (1 + len(resampled))
+        rarer = min((resampled <= _ROUNDING).sum(), (resampled >= -_ROUNDING).sum())
+        p = min(2 * (1 + int(rarer)) / (1 + len(resampled)), 1.0)
         return Difference(observed, *_bounds(resampled), p)
 
 
