@@ -31,6 +31,7 @@ from sparcode.evaluation.metrics import ranking_metrics
 from sparcode.evaluation.query_set import QuerySet
 from sparcode.evaluation.rankers import CrossRanker
 from sparcode.pipeline.crosses import fit_crosses
+from sparcode.pipeline.decided import decided
 from sparcode.pipeline.model_inputs import queries_of
 from sparcode.pipeline.runs import load_data
 
@@ -43,6 +44,7 @@ def main() -> None:
     arguments = _arguments()
     config = load_config(arguments.config_path, arguments.set)
     dataset = load_data(config)
+    config = decided(config, dataset)
     length = config.crosses.max_history or config.data.max_history
     queries = queries_of(config, dataset, arguments.split, length)
     rows = []

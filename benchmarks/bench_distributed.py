@@ -105,7 +105,9 @@ def step_row(options: argparse.Namespace, world: Any, model: str, batch_size: in
     from sparcode.pipeline.train import step_inputs
     from sparcode.training.step import TrainStep, make_optimizer
 
-    config = Config.model_validate({"model": {"name": model}, "train": {"batch_size": batch_size}})
+    train = {"batch_size": batch_size, "learning_rate": 0.002, "loss": {"num_negatives": 128}}
+    codes = {"quantizer": {"codebook_size": 4096}} if model == "sparcode" else {}
+    config = Config.model_validate({"model": {"name": model, **codes}, "train": train})
     dataset = random_dataset(options.items)
     network = build_network(config.model, data_shape(config, dataset))
     batches = make_batches(dataset, BatchOptions(batch_size, config.data.max_history, 8, 0))

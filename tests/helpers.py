@@ -29,6 +29,7 @@ TINY: dict[str, Any] = {
     "train.learning_rate": 0.01,
     "train.loss.num_negatives": 8,
     "train.monitor": "ndcg@10",
+    "crosses.kind": "none",
     "index.probes": 1,
     "index.probe_temperature": 1.0,
     "index.prior_strength": None,

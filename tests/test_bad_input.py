@@ -48,6 +48,7 @@ train:
   batch_size: 32
   monitor: ndcg@10
   loss: {num_negatives: 8}
+crosses: {kind: none}
 eval:
   ks: [10]
   latency_queries: 0

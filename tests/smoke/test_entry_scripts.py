@@ -34,6 +34,7 @@ train:
   validate_every: 4
   monitor: ndcg@10
   loss: {num_negatives: 64}
+crosses: {kind: none}
 index:
   top_l: 150
   packing: float32

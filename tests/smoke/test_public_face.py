@@ -19,6 +19,7 @@ SMALL = {
     "train.batch_size": 64,
     "train.loss.num_negatives": 32,
     "train.monitor": "ndcg@10",
+    "crosses.kind": "none",
     "index.top_l": 40,
     "eval.ks": [5, 10],
     "eval.latency_queries": 0,

@@ -66,7 +66,9 @@ class QuantizerConfig(Section):
     """Code assignment: product quantization with EMA codebooks."""
 
     num_codebooks: Positive = Field(1, description="M, sub-vectors per token")
-    codebook_size: Annotated[int, Field(ge=2)] = Field(4096, description="N, codewords per codebook")
+    codebook_size: int = Field(
+        0, ge=0, description="N, codewords per codebook, at least 2; 0 = by the number of training queries"
+    )
     decay: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.99, description="EMA decay of codeword statistics"
     )
@@ -81,9 +83,15 @@ class QuantizerConfig(Section):
         0.25, description="beta of the commitment loss"
     )
 
+    @model_validator(mode="after")
+    def _check_size(self) -> QuantizerConfig:
+        if self.codebook_size == 1:
+            raise ValueError("model.quantizer.codebook_size (1) must be 0 or at least 2")
+        return self
+
     @property
     def num_codes(self) -> int:
-        """Codes of a token."""
+        """Codes of a token; 0 while the data have not decided."""
         return self.codebook_size**self.num_codebooks
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sparcode.config.by_size import filled_from
 from sparcode.config.loader import (
     Override,
     build_config,
@@ -69,7 +70,7 @@ def _open_override(item: str | Override) -> Override:
 def _agreeing_settings(config_path: Path, run: Config, run_dir: Path) -> list[Override]:
     """What the file states below ``OPEN_KEYS``, once its model and data are known to be the run's."""
     document = read_config_file(config_path)
-    given = build_config(document, (), str(config_path))
+    given = filled_from(build_config(document, (), str(config_path)), run)
     differing = [
         key
         for key in config_differences(run, given)

@@ -37,8 +37,10 @@ class LossConfig(Section):
     negatives: Literal["uniform", "popularity", "in_batch", "mixed", "full"] = Field(
         "uniform", description="negatives: sampled, targets of the batch, both, or the whole catalogue"
     )
-    num_negatives: Positive = Field(
-        128, description="sampled negatives of a step (uniform, popularity, mixed)"
+    num_negatives: int = Field(
+        0,
+        ge=0,
+        description="sampled negatives of a step, 0 = by the number of items (uniform, popularity, mixed)",
     )
     popularity_exponent: Annotated[float, Field(ge=0.0)] = Field(
         0.75, description="sampling weight is count ** this (popularity, mixed)"
@@ -53,14 +55,20 @@ class TrainConfig(Section):
     """Optimisation, validation and checkpoints."""
 
     epochs: Positive = Field(20, description="passes over the training data")
-    batch_size: Positive = Field(256, description="sequences of a step (ordered data) or targets (unordered)")
+    batch_size: int = Field(
+        0,
+        ge=0,
+        description="sequences of a step (ordered data) or targets (unordered), 0 = by the size of the data",
+    )
     targets_per_sequence: Positive = Field(
         8, description="training targets kept per sequence on average (ordered data)"
     )
     vary_history: bool = Field(
         False, description="cut each history to a random length from 0 on, for cold start (unordered data)"
     )
-    learning_rate: Rate = Field(0.002, description="peak learning rate of Adam")
+    learning_rate: Annotated[float, Field(ge=0.0)] = Field(
+        0.0, description="peak learning rate of Adam, 0 = by the number of steps"
+    )
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "linear", description="decay of the learning rate"
     )
@@ -124,9 +132,10 @@ class IndexConfig(Section):
 class CrossesConfig(Section):
     """Crosses: items of the history as terms of their own, with posting lists of item-to-item weights."""
 
-    kind: Literal["none", "ridge", "following"] = Field(
-        "none",
-        description="weights by ridge regression (sets of items), or by what follows what (sequences)",
+    kind: Literal["auto", "none", "ridge", "following"] = Field(
+        "auto",
+        description="weights by ridge regression (sets of items), or by what follows what (sequences); "
+        "auto = as the data are, none without histories",
     )
     weight: Annotated[float, Field(ge=0.0)] = Field(
         0.0, description="of the crosses against the network's score, 0 = chosen on validation users"
@@ -137,7 +146,7 @@ class CrossesConfig(Section):
     age_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0, description="factor on a history item's weight for each later item"
     )
-    top_l: int = Field(0, ge=0, description="postings of a history item's list, 0 = no limit")
+    top_l: int = Field(48, ge=0, description="postings of a history item's list, 0 = no limit")
     ridge: Rate = Field(20.0, description="L2 penalty of the regression (ridge)")
     neighbours: Positive = Field(
         200, description="items that an item is predicted from, those with most common users (ridge)"
@@ -244,8 +253,10 @@ class Config(Section):
         return self
 
     def _check_crosses(self) -> None:
-        if self.data.source == "deezer":
-            raise ValueError("crosses.kind must be none: queries of data.source deezer have no histories")
+        if self.data.source == "deezer" and self.crosses.kind != "auto":
+            raise ValueError(
+                "crosses.kind must be none or auto: queries of data.source deezer have no histories"
+            )
         if 0 < self.crosses.max_history < self.data.max_history:
             raise ValueError(
                 f"crosses.max_history ({self.crosses.max_history}) must be 0 or at least data.max_history "

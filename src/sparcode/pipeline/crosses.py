@@ -20,7 +20,7 @@ from sparcode.evaluation.rankers import CrossRanker
 
 
 def fit_crosses(config: Config, dataset: Dataset) -> CrossTable:
-    """The table of the crosses section, with weight 1 where it does not name one."""
+    """The table of the crosses section, whose kind is decided; with weight 1 where it does not name one."""
     section, train, num_items = config.crosses, dataset.train, dataset.num_items
     if section.kind == "following" and not dataset.ordered:
         raise ConfigError(

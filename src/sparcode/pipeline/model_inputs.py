@@ -26,11 +26,12 @@ def user_arrays(config: Config, dataset: Dataset) -> list[NDArray]:
     return [np.asarray(dataset.user_arrays[name]) for name in user_feature_names(config, dataset)]
 
 
-def batch_options(config: Config) -> BatchOptions:
-    """Sizes of the training batches."""
+def batch_options(config: Config, rows: int = 0) -> BatchOptions:
+    """Sizes of the training batches, with ``train.batch_size`` rows unless their number is given."""
     train = config.train
+    rows = rows or train.batch_size
     return BatchOptions(
-        train.batch_size, config.data.max_history, train.targets_per_sequence, config.seed, train.vary_history
+        rows, config.data.max_history, train.targets_per_sequence, config.seed, train.vary_history
     )
 
 

@@ -31,6 +31,7 @@ from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
 from sparcode.pipeline.choices import Served, TrainedModel, choose_served
 from sparcode.pipeline.crosses import cross_baseline
+from sparcode.pipeline.decided import decided
 from sparcode.pipeline.index import ListExtras, build_network_index
 from sparcode.training.checkpoint import load_into, read_checkpoint, stored_config
 from sparcode.training.world import World
@@ -135,6 +136,7 @@ def open_run(config: Config, run_dir: Path) -> Run:
         )
     network = build_network(config.model, data_shape(config, dataset))
     load_into(path, parameters, [network])
+    config = decided(config, dataset)
     served = choose_served(TrainedModel(config, dataset, network, meta.step), run_dir, world)
     return Run(config, dataset, network, world, served)
 

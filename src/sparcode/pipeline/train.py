@@ -8,10 +8,12 @@ import logging
 from sparcode.training import runtime  # isort: skip
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from sparcode.config.arguments import TrainArguments
+from sparcode.config.by_size import filled_from
 from sparcode.config.loader import config_differences, dump_config
 from sparcode.config.run import RUN_CONFIG_NAME
 from sparcode.config.run_choice import FINISHED_NAME
@@ -28,6 +30,7 @@ from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
 from sparcode.pipeline.choices import TrainedModel, choose_served
 from sparcode.pipeline.crosses import fit_crosses
+from sparcode.pipeline.decided import decided
 from sparcode.pipeline.model_inputs import batch_options, query_length, user_arrays, validation_queries
 from sparcode.pipeline.runs import data_shape, load_data_together
 from sparcode.training.callbacks import prepare_run_directory
@@ -51,8 +54,10 @@ def train_run(arguments: TrainArguments) -> None:
     config, run_dir = arguments.config, arguments.output_dir
     world = runtime.configure(config.device, config.seed)
     if world.first:
-        _check_run_directory(arguments)
+        prepare_run_directory(run_dir)
+    config = _resumed(config, run_dir) if arguments.resume else _new(config, run_dir)
     dataset = load_data_together(config, world)
+    config = decided(config, dataset)
     network = build_network(config.model, data_shape(config, dataset))
     if isinstance(network, SparCode):
         # of training and validation; what is served is chosen at the end
@@ -101,27 +106,34 @@ def train_run(arguments: TrainArguments) -> None:
     world.leave()
 
 
-def _check_run_directory(arguments: TrainArguments) -> None:
-    """A new run wants a directory without one, a resumed run the same configuration.
+def _new(config: Config, run_dir: Path) -> Config:
+    """The configuration of a run in a directory that holds none.
 
     Raises:
-        OutputError, CheckpointError
+        OutputError
     """
-    run_dir = arguments.output_dir
-    prepare_run_directory(run_dir)
-    last = run_dir / "checkpoints" / "last.ckpt"
-    if not arguments.resume:
-        if last.exists():
-            raise OutputError(
-                "the run directory already holds a run",
-                where=run_dir,
-                remedy="add --resume, delete it, or choose another --output_dir",
-            )
-        return
+    if _last(run_dir).exists():
+        raise OutputError(
+            "the run directory already holds a run",
+            where=run_dir,
+            remedy="add --resume, delete it, or choose another --output_dir",
+        )
+    return config
+
+
+def _resumed(config: Config, run_dir: Path) -> Config:
+    """The configuration of a run that continues: what it leaves to the data is as the run has it.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or one of another configuration.
+    """
+    last = _last(run_dir)
     _, meta = read_checkpoint(last)
+    stored = stored_config(last, meta)
+    config = filled_from(config, stored)
     differing = [
         key
-        for key in config_differences(stored_config(last, meta), arguments.config)
+        for key in config_differences(stored, config)
         if key.startswith(("seed", "model.", "train.", "data.")) and key not in PLACES
     ]
     if differing:
@@ -131,6 +143,11 @@ def _check_run_directory(arguments: TrainArguments) -> None:
             received=f"different {', '.join(differing)}",
             remedy="resume with the configuration of the run (config.yaml beside it)",
         )
+    return config
+
+
+def _last(run_dir: Path) -> Path:
+    return run_dir / "checkpoints" / "last.ckpt"
 
 
 def step_inputs(

@@ -236,7 +236,7 @@ def test_help_is_short_and_help_keys_lists_every_key(parse, capsys: pytest.Captu
             assert f"  {key.path} = " in text
             assert key.allowed in text
             assert key.description in text
-    assert "train.learning_rate = 0.002  [number > 0]" in text
+    assert "train.learning_rate = 0.0  [number >= 0]" in text
 
 
 def test_help_keys_of_a_section_lists_no_other(capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,9 +87,9 @@ def test_cut_offs_may_be_a_yaml_list(write) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("train:\n  batch_size: '3'\n", ["train.batch_size", "line 2", "integer > 0", "'3'"]),
-        ("train:\n  batch_size: 3.0\n", ["train.batch_size", "integer > 0", "3.0"]),
-        ("train:\n  batch_size: 0\n", ["train.batch_size", "integer > 0", "received 0"]),
+        ("train:\n  batch_size: '3'\n", ["train.batch_size", "line 2", "integer >= 0", "'3'"]),
+        ("train:\n  batch_size: 3.0\n", ["train.batch_size", "integer >= 0", "3.0"]),
+        ("train:\n  batch_size: -1\n", ["train.batch_size", "integer >= 0", "received -1"]),
         ("train:\n  epochs: true\n", ["train.epochs", "integer > 0", "True"]),
         ("eval:\n  exclude_seen: 1\n", ["eval.exclude_seen", "true | false", "received 1"]),
         ("eval:\n  exclude_seen: yes\n", ["eval.exclude_seen", "true | false", "'yes'"]),
