@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparcode.crosses import CrossTable
-from sparcode.evaluation.metrics import parse_metric, ranking_metrics
+from sparcode.evaluation.metrics import RANKING_METRICS, parse_metric, ranking_metrics
 from sparcode.evaluation.query_set import QuerySet
 from sparcode.index import BuildOptions, CodeCounts, InvertedIndex, Posterior, append_lists
 from sparcode.index.build.builder import lists_of_terms
@@ -193,16 +193,22 @@ class IndexChoice:
 
     def _value(self, index: InvertedIndex, settings: IndexSettings) -> float:
         """The metric over the queries of all workers."""
-        queries = self._queries
-        value = 0.0
-        if len(queries):
-            terms, weights = self._terms(settings)
-            found = index.search(terms, self._k, weights, exclude=queries.seen)
-            metrics = ranking_metrics(found.item_ids, queries.target_indptr, queries.target_items, (self._k,))
-            value = metrics[self._metric]
-        value = self._world.mean({self._metric: value}, len(queries))[self._metric]
+        value = self._metrics(index, settings, (self._k,))[self._metric]
         self.tried.append({**asdict(settings), self._metric: value})
         return value
+
+    def metrics(self, settings: IndexSettings, ks: Sequence[int]) -> dict[str, float]:
+        """All metrics of settings at some cut-offs, over the queries of all workers."""
+        return self._metrics(self._index(settings.prior_strength), settings, ks)
+
+    def _metrics(self, index: InvertedIndex, settings: IndexSettings, ks: Sequence[int]) -> dict[str, float]:
+        queries = self._queries
+        own = {f"{name}@{k}": 0.0 for k in ks for name in RANKING_METRICS}
+        if len(queries):
+            terms, weights = self._terms(settings)
+            found = index.search(terms, max(ks), weights, exclude=queries.seen)
+            own |= ranking_metrics(found.item_ids, queries.target_indptr, queries.target_items, ks)
+        return self._world.mean(own, len(queries))
 
     def _terms(self, settings: IndexSettings) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Numbers of lists (B, T) and weights (B, T)."""

@@ -53,7 +53,7 @@ def fidelity(
     whose sum is a constant of each query that no ranking depends on: it is taken out, as the median of the
     query's differences. With nothing pruned only rounding is left. ``recall_change`` and ``ndcg_change`` are
     what the index gains (or loses, below 0) against exhaustive scoring on held-out items: the price of
-    pruning.
+    pruning. ``index_ndcg`` is that of the index itself.
     """
     found = index.rank(queries, k, exclude_seen)
     wide = exact.rank(queries, 2 * k, exclude_seen)
@@ -72,6 +72,7 @@ def fidelity(
         "max_score_error": _max_score_error(found, wide, signed),
         f"recall_change@{k}": by_index[f"recall@{k}"] - by_network[f"recall@{k}"],
         f"ndcg_change@{k}": by_index[f"ndcg@{k}"] - by_network[f"ndcg@{k}"],
+        f"index_ndcg@{k}": by_index[f"ndcg@{k}"],
     }
 
 

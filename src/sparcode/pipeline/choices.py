@@ -5,9 +5,7 @@ Each choice is kept in ``choices.json`` of the run beside all that it depends on
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ from sparcode.data.dataset import Dataset
 from sparcode.evaluation.cross_weight import choose_cross_weight
 from sparcode.evaluation.index_choice import IndexChoice, IndexSettings, ListSources, SettingsTried
 from sparcode.evaluation.rankers import SCORE_BATCH
-from sparcode.files import write_json
 from sparcode.index import CodeCounts, Posterior
 from sparcode.model.block_scorer import ExhaustiveScorer
 from sparcode.model.inference import TrainingTerms
@@ -28,6 +25,7 @@ from sparcode.model.matching import MatchingNetwork
 from sparcode.pipeline.crosses import fit_crosses
 from sparcode.pipeline.index import build_options
 from sparcode.pipeline.model_inputs import batch_options, query_length, user_arrays, validation_queries
+from sparcode.pipeline.records import made_once
 from sparcode.training.encoding import TrainingQueries
 from sparcode.training.world import World
 
@@ -104,26 +102,28 @@ def _served_codes(
                     model.dataset.num_items,
                     build_options(config, network),
                     counts,
-                    _scale(config, network),
+                    list_scale(config, network),
                     None if crosses is None else (replace(crosses, weight=1.0), config.crosses.top_l),
                 ),
                 tried,
                 world,
             )
 
-        settings = IndexSettings(**_chosen(run_dir, _chosen_for(model), choose, world)["settings"])
+        settings = IndexSettings(
+            **made_once(run_dir / CHOICE_FILE, chosen_for(model), choose, world)["settings"]
+        )
     network.quantizer.probes = settings.probes
     network.quantizer.probe_temperature = settings.probe_temperature
     posterior = None
     if settings.prior_strength is not None:
         counts = count_codes(model, network, world) if counts is None else counts
-        posterior = Posterior(counts, settings.prior_strength, _scale(config, network))
+        posterior = Posterior(counts, settings.prior_strength, list_scale(config, network))
     if crosses is not None and settings.cross_weight is not None:
         crosses = replace(crosses, weight=settings.cross_weight)
     return Served(crosses, posterior, settings)
 
 
-def _scale(config: Config, network: SparCode) -> float:
+def list_scale(config: Config, network: SparCode) -> float:
     """Of the scores of one list in the softmax of the model, see ``Posterior``."""
     return network.num_tokens / config.model.temperature
 
@@ -178,7 +178,9 @@ def _weighted(
     def choose() -> dict[str, Any]:
         return _choose_weight(model, table, world)
 
-    return replace(crosses, weight=_chosen(run_dir, _chosen_for(model), choose, world)["weight"])
+    return replace(
+        crosses, weight=made_once(run_dir / CHOICE_FILE, chosen_for(model), choose, world)["weight"]
+    )
 
 
 def _choose_weight(model: TrainedModel, crosses: CrossTable, world: World) -> dict[str, Any]:
@@ -199,7 +201,7 @@ def _choose_weight(model: TrainedModel, crosses: CrossTable, world: World) -> di
     return {"weight": choice.weight, "tried": tried}
 
 
-def _chosen_for(model: TrainedModel) -> dict[str, Any]:
+def chosen_for(model: TrainedModel) -> dict[str, Any]:
     """All that a choice depends on."""
     config = model.config
     lists = config.index.model_dump(
@@ -216,31 +218,6 @@ def _chosen_for(model: TrainedModel) -> dict[str, Any]:
         "first_items": config.eval.first_items,
         "step": model.step,
     }
-
-
-def _chosen(
-    run_dir: Path, chosen_for: dict[str, Any], choose: Callable[[], dict[str, Any]], world: World
-) -> dict[str, Any]:
-    """The choice on file if one was made for the same; else a new one, which is put on file."""
-    path = run_dir / CHOICE_FILE
-    choices = _recorded(path)
-    found = [choice for choice in choices if choice.get("chosen_for") == chosen_for]
-    if world.gather_sizes(len(found)).all():  # a worker without the file needs the others
-        return found[0]
-    choice = {"chosen_for": chosen_for, **choose()}
-    if world.first:
-        others = [other for other in choices if other.get("chosen_for") != chosen_for]
-        write_json(path, {"choices": [*others, choice]})
-    return choice
-
-
-def _recorded(path: Path) -> list[dict[str, Any]]:
-    """The choices on file; none if there is no such file or it cannot be read."""
-    try:
-        choices = list(json.loads(path.read_text(encoding="utf-8"))["choices"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    return [choice for choice in choices if isinstance(choice, dict)]
 
 
 def _text(values: dict[str, Any]) -> str:

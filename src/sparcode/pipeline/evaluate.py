@@ -14,7 +14,8 @@ from sparcode.data.leaks import find_leaks
 from sparcode.errors import ConfigError
 from sparcode.evaluation import report as reports
 from sparcode.evaluation.beyond_accuracy import beyond_accuracy
-from sparcode.evaluation.metrics import per_user_metrics
+from sparcode.evaluation.index_loss import IndexLoss, index_loss_warning
+from sparcode.evaluation.metrics import per_user_metrics, ranking_metrics
 from sparcode.evaluation.per_user import PerUser, write_per_user
 from sparcode.evaluation.query_set import QuerySet
 from sparcode.evaluation.rankers import IndexRanker, Ranker
@@ -25,6 +26,7 @@ from sparcode.pipeline.crosses import cross_summary
 from sparcode.pipeline.index import PARTS, index_summary
 from sparcode.pipeline.model_inputs import queries_of, query_length
 from sparcode.pipeline.runs import Run, exact_ranker, make_ranker, open_run
+from sparcode.pipeline.summary import index_keys
 
 _LOG = logging.getLogger(__name__)
 
@@ -145,12 +147,26 @@ def _reads(ranker: IndexRanker, queries: QuerySet) -> dict[str, int]:
 
 
 def _fidelity(run: Run, ranker: Ranker, queries: QuerySet) -> dict[str, float]:
-    """The index against exhaustive scoring by the same network: without quantization where it rescores."""
+    """The index against exhaustive scoring by the same network: without quantization where it rescores.
+
+    An index that loses much of what the network has without quantization is worth a warning.
+    """
     section = run.config.eval
     exact = exact_ranker(run, quantize=not section.rescore)
-    sample = queries.take(section.fidelity_queries)
+    sample, k = queries.take(section.fidelity_queries), max(section.ks)
     signed = run.network.score.signed
-    return reports.fidelity(ranker, exact, sample, max(section.ks), section.exclude_seen, signed)
+    found = reports.fidelity(ranker, exact, sample, k, section.exclude_seen, signed)
+    index = found[f"index_ndcg@{k}"]
+    complete = own = index - found[f"ndcg_change@{k}"]
+    if not section.rescore:
+        ids = exact_ranker(run, quantize=False).rank(sample, k, section.exclude_seen).item_ids
+        own = ranking_metrics(ids, sample.target_indptr, sample.target_items, (k,))[f"ndcg@{k}"]
+    warning = index_loss_warning(
+        IndexLoss(f"ndcg@{k}", index, complete, own), index_keys(run.config, run.served)
+    )
+    if warning:
+        _LOG.warning("on %d queries %s", len(sample), warning)
+    return {**found, f"model_ndcg@{k}": own}
 
 
 def _queries_with_targets(run: Run, split: str) -> QuerySet:

@@ -6,6 +6,7 @@ from sparcode.config.arguments import ExportArguments
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.pipeline.index import PARTS, cross_index
 from sparcode.pipeline.runs import build_run_index, open_run
+from sparcode.pipeline.summary import summarize, warn_of_index_loss
 from sparcode.serving.export.exporter import BundleReport, ExportRequest, export_bundle
 
 
@@ -24,6 +25,10 @@ def export_run(arguments: ExportArguments) -> BundleReport | None:
     if has_codes:
         index = build_run_index(run, arguments.run_dir / PARTS).index
     served = run.served
+    if has_codes:
+        summary = summarize(run.model, served, arguments.run_dir, run.world)
+        if run.world.first:
+            warn_of_index_loss(summary, run.config, served)
     request = ExportRequest(
         network, run.dataset, run.config, index, codebooks, arguments.output, served.crosses, served.posterior
     )

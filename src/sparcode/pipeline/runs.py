@@ -48,6 +48,12 @@ class Run:
     network: MatchingNetwork
     world: World
     served: Served = field(default_factory=Served)
+    step: int = 0
+
+    @property
+    def model(self) -> TrainedModel:
+        """Network, data and configuration."""
+        return TrainedModel(self.config, self.dataset, self.network, self.step)
 
     @property
     def crosses(self) -> CrossTable | None:
@@ -138,7 +144,7 @@ def open_run(config: Config, run_dir: Path) -> Run:
     load_into(path, parameters, [network])
     config = decided(config, dataset)
     served = choose_served(TrainedModel(config, dataset, network, meta.step), run_dir, world)
-    return Run(config, dataset, network, world, served)
+    return Run(config, dataset, network, world, served, meta.step)
 
 
 def build_run_index(run: Run, parts: Path) -> BuildResult:

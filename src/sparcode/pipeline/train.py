@@ -33,6 +33,7 @@ from sparcode.pipeline.crosses import fit_crosses
 from sparcode.pipeline.decided import decided
 from sparcode.pipeline.model_inputs import batch_options, query_length, user_arrays, validation_queries
 from sparcode.pipeline.runs import data_shape, load_data_together
+from sparcode.pipeline.summary import log_summary, summarize, warn_of_index_loss
 from sparcode.training.callbacks import prepare_run_directory
 from sparcode.training.checkpoint import load_into, read_checkpoint, stored_config
 from sparcode.training.encoding import TrainingQueries
@@ -93,8 +94,12 @@ def train_run(arguments: TrainArguments) -> None:
     best = run_dir / "checkpoints" / "best.ckpt"
     parameters, meta = read_checkpoint(best)
     load_into(best, parameters, [network])
-    choose_served(TrainedModel(config, dataset, network, meta.step), run_dir, world)
+    model = TrainedModel(config, dataset, network, meta.step)
+    served = choose_served(model, run_dir, world)
+    summary = summarize(model, served, run_dir, world)
     if world.first:
+        log_summary(summary, config, state.best_epoch)
+        warn_of_index_loss(summary, config, served)
         write_json(run_dir / FINISHED_NAME, {"epochs": state.epoch, "best_epoch": state.best_epoch})
     _LOG.info(
         "done: best %s %.4f at epoch %d; run directory %s",
