@@ -14,13 +14,18 @@ import pytest
 from helpers import ring_config, tiny_config, tiny_dataset
 from sparcode.config.command_lines import EvalArguments, ExportArguments, TrainArguments
 from sparcode.config.schema import Config
+from sparcode.evaluation import index_loss
 from sparcode.evaluation.index_choice import STRENGTHS, TEMPERATURES, IndexChoice, SettingsTried
+from sparcode.evaluation.rankers import ExhaustiveRanker
+from sparcode.evaluation.report import relevance
 from sparcode.model.factory import build_network
-from sparcode.pipeline import choices
+from sparcode.pipeline import choices, summary
 from sparcode.pipeline.choices import CHOICE_FILE, TrainedModel, count_codes
 from sparcode.pipeline.evaluate import evaluate_run
 from sparcode.pipeline.export import export_run
+from sparcode.pipeline.model_inputs import validation_queries
 from sparcode.pipeline.runs import Run, data_shape, open_run
+from sparcode.pipeline.summary import SUMMARY_FILE
 from sparcode.pipeline.train import train_run
 from sparcode.training.world import World
 
@@ -223,3 +228,52 @@ def test_codes_are_counted_of_every_target_whatever_training_leaves_out(
     if not ordered:
         assert found.counts.sum() == pytest.approx(3 * interactions)
     assert found.counts.sum() >= 3 * (interactions - model.dataset.num_users)
+
+
+# ---- the summary that a training ends with
+
+
+def summary_of(run: Trained) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run.run_dir / SUMMARY_FILE).read_text())["choices"][0]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("row", "retriever"),
+    [("popularity", "popularity"), ("crosses alone", "crosses"), ("from the index", "index")],
+)
+def test_the_summary_is_what_evaluation_finds_on_the_validation_users(
+    trained: Trained, row: str, retriever: str
+) -> None:
+    report = evaluate_run(EvalArguments(trained.config(), trained.run_dir, "valid", retriever, None))
+    assert summary_of(trained)["rows"][row] == pytest.approx(report["metrics"])
+
+
+def test_exact_rows_are_those_of_the_network_with_and_without_the_crosses_that_are_served(
+    trained: Trained,
+) -> None:
+    run, rows = trained.open(), summary_of(trained)["rows"]
+    for crosses, row in ((run.crosses, "with crosses, exact"), (None, "network, exact")):
+        length = run.config.data.max_history if crosses is None else crosses.history_length
+        ranker = ExhaustiveRanker(run.network, run.dataset.num_items, False, crosses)
+        queries = validation_queries(run.config, run.dataset, length)
+        assert rows[row] == pytest.approx(relevance(ranker, queries, (5, 10), True, run.world))
+
+
+def test_export_and_evaluation_warn_of_what_the_index_loses(
+    trained: Trained, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (index_loss, summary):
+        monkeypatch.setattr(module, "TOLERATED", -100.0)  # the ring is too easy to lose anything
+    run = trained.copy(tmp_path / "run")
+    short = run.config(**{"index.top_l": 1, "crosses.kind": "none"})
+    export_run(ExportArguments(short, run.run_dir, tmp_path / "bundle"))
+    report = evaluate_run(EvalArguments(short, run.run_dir, "valid", "index", None))
+    warnings = [record.message for record in caplog.records if "the index loses" in record.message]
+    assert len(warnings) == 2
+    rows = json.loads((run.run_dir / SUMMARY_FILE).read_text())["choices"][-1]["rows"]
+    measured = (rows["from the index"]["ndcg@10"], rows["network, exact"]["ndcg@10"])
+    told = (report["fidelity"]["index_ndcg@10"], report["fidelity"]["model_ndcg@10"])
+    for warning, (index, exact) in zip(warnings, (measured, told), strict=True):
+        assert f"own ndcg@10: {index:.4f}, exact scores {exact:.4f}" in warning
+        assert "index.top_l (1)" in warning

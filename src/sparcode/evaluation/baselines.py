@@ -43,9 +43,7 @@ def below_baseline(rows: Rows, metric: str, best_epoch: int, epochs: int) -> str
         remedy = "exact scores are not: raise index.top_l or eval.rescore"
     else:
         remedy = _training_remedy(best_epoch, epochs)
-    return (
-        f"{what} is below {baseline} ({metric} {values[what]:.4f} against {values[baseline]:.4f}): {remedy}"
-    )
+    return f"{what}: below {baseline} ({metric} {values[what]:.4f} against {values[baseline]:.4f}): {remedy}"
 
 
 def _training_remedy(best_epoch: int, epochs: int) -> str:
