@@ -67,6 +67,7 @@ def test_fidelity_of_an_equal_ranking_is_one() -> None:
         "max_score_error": 0.0,
         "recall_change@2": 0.0,
         "ndcg_change@2": 0.0,
+        "index_ndcg@2": pytest.approx(0.8065735963827292),
     }
 
 
