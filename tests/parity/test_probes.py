@@ -18,12 +18,12 @@ Q, K, WIDTH = 7, 3, 2
 
 
 class Probe(nn.Cell):
-    def __init__(self, quantizer: ProductQuantizer, norms: Tensor | None = None) -> None:
+    def __init__(self, quantizer: ProductQuantizer, table: Tensor | None = None) -> None:
         super().__init__(auto_prefix=False)
-        self.quantizer, self.norms = quantizer, norms
+        self.quantizer, self.table = quantizer, table
 
     def construct(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        codes, weights = self.quantizer.probe(tokens, self.norms)
+        codes, weights = self.quantizer.probe(tokens, self.table)
         return codes, weights, self.quantizer.probe_terms(codes)
 
 
@@ -136,18 +136,19 @@ def test_weights_that_are_tried_are_those_of_the_graph(graph_mode: None, tempera
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("probes", [1, 4])
 @pytest.mark.parametrize("slots", [1, K])
-def test_kept_squared_lengths_of_codewords_give_the_same_probes(
+def test_a_kept_distance_table_gives_the_same_probes(
     graph_mode: None, mode: str, probes: int, slots: int
 ) -> None:
     ms.set_context(mode=MODES[mode])
     quantizer, tokens = make_case(slots, 2, 5, probes)
-    norms = quantizer.norm_array()
+    table = quantizer.distance_table()
     words = quantizer.codebook_array().astype(np.float64)
-    np.testing.assert_allclose(norms, (words**2).sum(-1).reshape(norms.shape), rtol=1e-5)
+    np.testing.assert_allclose(table[:, -1], (words**2).sum(-1).reshape(table[:, -1].shape), rtol=1e-5)
     plain = [part.asnumpy() for part in Probe(quantizer)(Tensor(tokens))]
-    codes, weights, terms = (part.asnumpy() for part in Probe(quantizer, Tensor(norms))(Tensor(tokens)))
+    codes, weights, terms = (part.asnumpy() for part in Probe(quantizer, Tensor(table))(Tensor(tokens)))
     np.testing.assert_array_equal(codes, plain[0])
     np.testing.assert_allclose(weights, plain[1], rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(terms, plain[2])
-    wrong = Probe(quantizer, Tensor(np.zeros_like(norms)))(Tensor(tokens))[0].asnumpy()
+    table[:, -1] = 0
+    wrong = Probe(quantizer, Tensor(table))(Tensor(tokens))[0].asnumpy()
     assert (wrong != codes).any()  # self-test: the lengths are used

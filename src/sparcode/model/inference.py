@@ -67,7 +67,8 @@ class CodeEncoder(nn.Cell):
     the terms of all its items, -1 for padding, and their weights follow those of the tokens:
     (B, K_u * P + L').
 
-    It keeps the squared lengths of the codewords, as they are when it is made or at the last ``refresh``.
+    It keeps the codewords in the form that distances are calculated from, as they are when it is made or
+    at the last ``refresh``.
     """
 
     def __init__(
@@ -75,7 +76,8 @@ class CodeEncoder(nn.Cell):
     ) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
-        self.norms = Parameter(Tensor(network.quantizer.norm_array()), name="norms", requires_grad=False)
+        table = Tensor(network.quantizer.distance_table())
+        self.table = Parameter(table, name="distance_table", requires_grad=False)
         self.has_items = history_weights is not None
         if history_weights is not None:
             self.skipped = len(history_weights) - read_items
@@ -83,13 +85,13 @@ class CodeEncoder(nn.Cell):
 
     def refresh(self) -> None:
         """Read the present codebooks of the network."""
-        self.norms.set_data(Tensor(self.network.quantizer.norm_array()))
+        self.table.set_data(Tensor(self.network.quantizer.distance_table()))
 
     def construct(self, history: Tensor, *user_rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, L) or (B, L') -> term ids (B, T) int32, weights (B, T), lifted tokens (B, K_u, d)."""
         read = history[:, self.skipped :] if self.has_items else history
         queries = self.network.query_vectors(read, user_rows)
-        terms, weights, tokens = self.network.served_terms(queries, self.norms)
+        terms, weights, tokens = self.network.served_terms(queries, self.table)
         if self.has_items:
             items, counts = self.item_terms(history)
             terms, weights = ops.concat((terms, items), 1), ops.concat((weights, counts), 1)

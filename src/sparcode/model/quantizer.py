@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 
 from sparcode.model.kmeans import kmeans
 
-row_products = ops.BatchMatMul(transpose_b=True)
-"""Rows (B, A, w), rows (B, C, w) -> (B, A, C), the dot products of all pairs; no operand is copied."""
-
 LEAST_DISTANCE = 1e-12
 """Squared distance of a token to its code that counts as none."""
 
@@ -96,31 +93,31 @@ class ProductQuantizer(nn.Cell):
         slot = np.arange(self.num_tokens, dtype=np.int32) % self.num_slots
         self.first_terms = Tensor((slot * codes_per_slot).astype(np.int32)[None])  # (1, K_u)
 
-    def assign(self, tokens: Tensor, norms: Tensor | None = None) -> Tensor:
+    def assign(self, tokens: Tensor, table: Tensor | None = None) -> Tensor:
         """Nearest codewords of tokens (Q, K_u, D) -> codes (Q, K_u, M) int32, ties to the smaller codeword.
 
         Squared distance without the term |z|^2, which is equal for all codewords: |c|^2 - 2 z.c.
 
         Args:
             tokens: (Q, K_u, D).
-            norms: (S * M, N), ``norm_array`` of the present codebooks; None = calculated here, which takes
-                ten times as long as the distances of a single query.
+            table: (S * M, D/M + 1, N), ``distance_table`` of the present codebooks; None = made here, which
+                takes ten times as long as the distances of a single query.
         """
-        nearest = ops.argmin(self._distances(tokens, norms), 2).astype(ms.int32).transpose(1, 0)  # (T, S*M)
+        nearest = ops.argmin(self._distances(tokens, table), 2).astype(ms.int32).transpose(1, 0)  # (T, S*M)
         return nearest.reshape(-1, self.num_tokens, self.num_codebooks)
 
-    def _distances(self, tokens: Tensor, norms: Tensor | None = None) -> Tensor:
+    def _distances(self, tokens: Tensor, table: Tensor | None = None) -> Tensor:
         """Tokens (Q, K_u, D) -> |c|^2 - 2 z.c, (S*M, T, N) for T rows of tokens."""
         parts = tokens.reshape(-1, self.books, self.sub_size).transpose(1, 0, 2)  # (S*M, T, D/M)
-        books = self.codebooks.reshape(self.books, self.codebook_size, self.sub_size)
-        if norms is not None:
-            return ops.expand_dims(norms, 1) + row_products(-2.0 * parts, books)
-        norms = (books * books).sum(-1, keepdims=True)  # (S*M, N, 1)
         # one product with a column of ones: adding the norms afterwards takes four times as long on CPU
         parts = ops.concat((parts, ops.ones_like(parts[:, :, :1])), 2)
+        if table is not None:
+            return ops.bmm(parts, table)
+        books = self.codebooks.reshape(self.books, self.codebook_size, self.sub_size)
+        norms = (books * books).sum(-1, keepdims=True)  # (S*M, N, 1)
         return ops.bmm(parts, ops.concat((-2.0 * books, norms), 2).transpose(0, 2, 1))
 
-    def probe(self, tokens: Tensor, norms: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def probe(self, tokens: Tensor, table: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The P = ``probes`` nearest codes of each token, and how much each counts.
 
         The weights of a token are the softmax of -d_p / (t d_1), with d_p the squared distance to the p-th
@@ -129,33 +126,33 @@ class ProductQuantizer(nn.Cell):
 
         Args:
             tokens: (Q, K_u, D).
-            norms: as of ``assign``.
+            table: as of ``assign``.
 
         Returns:
             codes (Q, K_u, P, M) int32, nearest first, and weights (Q, K_u, P) that add up to 1.
         """
         if self.probes == 1:
-            codes = ops.expand_dims(self.assign(tokens, norms), 2)
+            codes = ops.expand_dims(self.assign(tokens, table), 2)
             return codes, ops.ones(codes.shape[:3], ms.float32)
-        codes, distances = self.nearest(tokens, self.probes, norms)
+        codes, distances = self.nearest(tokens, self.probes, table)
         scale = self.probe_temperature * ops.maximum(
             distances[:, :, :1], ops.full_like(distances[:, :, :1], LEAST_DISTANCE)
         )
         return codes, ops.softmax(-distances / scale, -1)
 
-    def nearest(self, tokens: Tensor, probes: int, norms: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def nearest(self, tokens: Tensor, probes: int, table: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The nearest codes of tokens (Q, K_u, D) and how far they are.
 
         Args:
             tokens: (Q, K_u, D).
             probes: P; there are fewer if a token has fewer codes.
-            norms: as of ``assign``.
+            table: as of ``assign``.
 
         Returns:
             codes (Q, K_u, P, M) int32, nearest first, and squared distances (Q, K_u, P).
         """
         slots, books = self.num_slots, self.num_codebooks
-        found, places = ops.topk(-self._distances(tokens, norms), min(probes, self.codebook_size), 2)
+        found, places = ops.topk(-self._distances(tokens, table), min(probes, self.codebook_size), 2)
         found = found.reshape(slots, books, -1, found.shape[2])  # (S, M, T, P)
         places = places.astype(ms.int32).reshape(found.shape)
         best, codes = found[:, 0], ops.expand_dims(places[:, 0], -1)  # (S, T, P), (S, T, P, 1)
@@ -311,10 +308,12 @@ class ProductQuantizer(nn.Cell):
         flat = self.codebooks.asnumpy().copy()
         return flat.reshape(self.num_slots, self.num_codebooks, self.codebook_size, self.sub_size)
 
-    def norm_array(self) -> NDArray[np.float32]:
-        """Squared lengths of the codewords, (S * M, N)."""
-        books = self.codebooks.asnumpy()
-        return (books * books).sum(1).reshape(self.books, self.codebook_size)
+    def distance_table(self) -> NDArray[np.float32]:
+        """What tokens (z, 1) are multiplied by to get |c|^2 - 2 z.c: (S * M, D/M + 1, N)."""
+        books = (
+            self.codebook_array().reshape(self.books, self.codebook_size, self.sub_size).transpose(0, 2, 1)
+        )
+        return np.concatenate([-2 * books, (books * books).sum(1, keepdims=True)], 1)
 
     def fit(self, tokens: NDArray[np.float32], seed: int, queries_per_step: int | None = None) -> None:
         """Set the codebooks by k-means on real tokens (Q, K_u, D): data-dependent initialisation.

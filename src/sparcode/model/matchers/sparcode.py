@@ -134,18 +134,18 @@ class SparCode(AllToAll):
         part = self.query_part_of(quantized)
         return part, error, ops.stop_gradient(tokens), codes
 
-    def served_terms(self, queries: Tensor, norms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def served_terms(self, queries: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What an index is asked: P probes for each token.
 
         Args:
             queries: (Q, d).
-            norms: (S * M, N), ``norm_array`` of the quantizer.
+            table: ``distance_table`` of the quantizer.
 
         Returns:
             term ids (Q, K_u * P) int32, their weights (Q, K_u * P), tokens before quantization (Q, K_u, D).
         """
         tokens = self.tokens(queries)
-        codes, weights = self.quantizer.probe(tokens, norms)
+        codes, weights = self.quantizer.probe(tokens, table)
         return self.quantizer.probe_terms(codes), weights.reshape(weights.shape[0], -1), tokens
 
     def term_codebooks(self) -> NDArray[np.float32]:
