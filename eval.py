@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from sparcode.entry import run_entry
+from sparcode.entry import is_first_process, loading, run_entry
 
 
 def main(argv: list[str]) -> None:
@@ -13,10 +13,14 @@ def main(argv: list[str]) -> None:
 
     arguments = parse_eval(argv)
 
-    from sparcode.evaluation.report import render
-    from sparcode.pipeline.evaluate import evaluate_run
+    with loading():
+        from sparcode.evaluation.report_text import render
+        from sparcode.pipeline.evaluate import evaluate_run
 
-    print(render(evaluate_run(arguments)))
+    report = evaluate_run(arguments)
+    if not is_first_process():
+        return
+    print(render(report, arguments.verbose))
     for path in filter(None, (arguments.json_path, arguments.per_user_path)):
         print(f"written to {path}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from sparcode.entry import run_entry
+from sparcode.entry import loading, run_entry
 
 
 def main(argv: list[str]) -> None:
@@ -13,11 +13,12 @@ def main(argv: list[str]) -> None:
 
     arguments = parse_export(argv)
 
-    from sparcode.pipeline.export import export_run
+    with loading():
+        from sparcode.pipeline.export import export_run
 
     verified = export_run(arguments)
     if verified is not None:
-        print(verified.text())
+        print(verified.text(arguments.verbose))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from sparcode.entry import run_entry
+from sparcode.entry import loading, run_entry
 
 
 def main(argv: list[str]) -> None:
@@ -13,9 +13,10 @@ def main(argv: list[str]) -> None:
 
     arguments = parse_infer(argv)
 
-    from sparcode.training.runtime import configure
+    with loading():
+        from sparcode.training.runtime import configure
 
-    configure(arguments.device, seed=0)
+        configure(arguments.device, seed=0)
 
     from sparcode.serving import Retriever
     from sparcode.serving.offline import OfflineOptions, recommend_file

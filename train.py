@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from sparcode.entry import is_first_process, run_entry
+from sparcode.entry import is_first_process, loading, run_entry
 
 
 def main(argv: list[str]) -> None:
@@ -16,7 +16,8 @@ def main(argv: list[str]) -> None:
     if arguments.finished:
         print(f"{arguments.output_dir} is trained already, with this configuration")
     else:
-        from sparcode.pipeline.train import train_run
+        with loading():
+            from sparcode.pipeline.train import train_run
 
         train_run(arguments)
     if is_first_process():

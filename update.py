@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from sparcode.entry import run_entry
+from sparcode.entry import loading, run_entry
 
 
 def main(argv: list[str]) -> None:
@@ -13,9 +13,10 @@ def main(argv: list[str]) -> None:
 
     arguments = parse_update(argv)
 
-    from sparcode.training.runtime import configure
+    with loading():
+        from sparcode.training.runtime import configure
 
-    configure(arguments.device, seed=0)
+        configure(arguments.device, seed=0)
 
     from sparcode.serving.bundle import open_bundle
     from sparcode.serving.updated_bundle import save_bundle

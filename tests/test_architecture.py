@@ -31,7 +31,7 @@ ALLOWED_ROOMS = {
     "progress": set(),
     "padding": {"types"},
     "config": {"errors", "types", "files"},
-    "entry": {"errors"},
+    "entry": {"errors", "progress"},
     "data": _BASE,
     "index": {"errors", "types", "files"},
     "crosses": _BASE,

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 
 from sparcode.errors import SparcodeError
+from sparcode.progress import Progress, write_line
 
 DEBUG_VARIABLE = "SPARCODE_DEBUG"
 """Set to 1 in the environment to see the traceback of an error."""
@@ -43,8 +44,7 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            sys.stderr.write(f"{self.format(record)}\n")
-            sys.stderr.flush()
+            write_line(self.format(record), sys.stderr)
         except Exception:  # logging's own contract: a record that cannot be written must not stop the work
             self.handleError(record)
 
@@ -99,6 +99,11 @@ def run_entry(main: Callable[[list[str]], None], argv: list[str]) -> int:
     except Exception as error:
         return _report_internal(error)
     return EXIT_DONE
+
+
+def loading() -> Progress:
+    """Says that MindSpore is being imported, while the block runs that imports it."""
+    return Progress("loading MindSpore")
 
 
 def _introduce_worker() -> None:

@@ -26,6 +26,7 @@ from sparcode.pipeline.crosses import fit_crosses
 from sparcode.pipeline.index import build_options
 from sparcode.pipeline.model_inputs import batch_options, query_length, user_arrays, validation_queries
 from sparcode.pipeline.records import made_once
+from sparcode.progress import Progress
 from sparcode.training.encoding import TrainingQueries
 from sparcode.training.world import World
 
@@ -137,7 +138,8 @@ def count_codes(model: TrainedModel, network: SparCode, world: World) -> CodeCou
     batches = make_batches(model.dataset, every_target)
     queries = TrainingQueries(batches, user_arrays(config, model.dataset), world)
     cell = TrainingTerms(network, batches.every_position)
-    counts = queries.count_followers(cell, network.quantizer.num_terms)
+    with Progress("counting what follows the codes"):
+        counts = queries.count_followers(cell, network.quantizer.num_terms)
     _LOG.info("counted %d pairs of code and item in the training data", len(counts.counts))
     return counts
 
@@ -160,8 +162,9 @@ def _choose_settings(
     config, crosses = model.config, None if sources.crosses is None else sources.crosses[0]
     every = validation_queries(config, model.dataset, query_length(config, crosses))
     queries = every.part(world.share(len(every)))
-    choice = IndexChoice(sources, queries, config.train.monitor, world, max(tried.probes))
-    settings = choice.choose(tried)
+    with Progress("choosing how the index is searched"):
+        choice = IndexChoice(sources, queries, config.train.monitor, world, max(tried.probes))
+        settings = choice.choose(tried)
     values = {**asdict(settings), config.train.monitor: choice.best_value}
     _LOG.info("index: chosen on %d validation users: %s", len(every), _text(values))
     return {"settings": asdict(settings), "tried": choice.tried}
@@ -188,7 +191,8 @@ def _choose_weight(model: TrainedModel, crosses: CrossTable, world: World) -> di
     metric = model.config.train.monitor
     scorer = ExhaustiveScorer(model.network, model.dataset.num_items, SCORE_BATCH)
     queries = every.part(world.share(len(every)))
-    choice = choose_cross_weight(scorer.scores, crosses, queries, [metric], world)
+    with Progress("choosing the weight of the crosses"):
+        choice = choose_cross_weight(scorer.scores, crosses, queries, [metric], world)
     _LOG.info(
         "crosses: weight %.4g chosen on %d validation users, %s %.4f instead of %.4f",
         choice.weight,

@@ -17,11 +17,12 @@ from sparcode.crosses import (
 from sparcode.data.dataset import Dataset
 from sparcode.errors import ConfigError
 from sparcode.evaluation.rankers import CrossRanker
+from sparcode.progress import Progress
 
 
 def fit_crosses(config: Config, dataset: Dataset) -> CrossTable:
     """The table of the crosses section, whose kind is decided; with weight 1 where it does not name one."""
-    section, train, num_items = config.crosses, dataset.train, dataset.num_items
+    section = config.crosses
     if section.kind == "following" and not dataset.ordered:
         raise ConfigError(
             f"crosses of following items need an order, data set {dataset.name} has none",
@@ -29,16 +30,8 @@ def fit_crosses(config: Config, dataset: Dataset) -> CrossTable:
             expected="ridge or none",
             received="following",
         )
-    rows: csr_matrix
-    if section.kind == "ridge":
-        ridge = RidgeOptions(
-            section.ridge, section.neighbours, section.user_power, section.item_power, section.known_items
-        )
-        rows = ridge_weights(train.indptr, train.items, num_items, ridge)
-    else:
-        names = FollowingOptions.__dataclass_fields__
-        options = FollowingOptions(**{name: getattr(section, name) for name in names})
-        rows = following_weights(train.indptr, train.items, num_items, options)
+    with Progress(f"fitting crosses by {section.kind}"):
+        rows = _weights(config, dataset)
     length = section.max_history or config.data.max_history
     return CrossTable(
         rows,
@@ -47,6 +40,19 @@ def fit_crosses(config: Config, dataset: Dataset) -> CrossTable:
         section.age_decay,
         section.weight or 1.0,
     )
+
+
+def _weights(config: Config, dataset: Dataset) -> csr_matrix:
+    """Item-to-item weights of the training data."""
+    section, train, num_items = config.crosses, dataset.train, dataset.num_items
+    if section.kind == "ridge":
+        ridge = RidgeOptions(
+            section.ridge, section.neighbours, section.user_power, section.item_power, section.known_items
+        )
+        return ridge_weights(train.indptr, train.items, num_items, ridge)
+    names = FollowingOptions.__dataclass_fields__
+    options = FollowingOptions(**{name: getattr(section, name) for name in names})
+    return following_weights(train.indptr, train.items, num_items, options)
 
 
 def cross_baseline(crosses: CrossTable | None) -> CrossRanker:

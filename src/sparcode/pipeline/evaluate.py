@@ -27,6 +27,7 @@ from sparcode.pipeline.index import PARTS, index_summary
 from sparcode.pipeline.model_inputs import queries_of, query_length
 from sparcode.pipeline.runs import Run, exact_ranker, make_ranker, open_run
 from sparcode.pipeline.summary import index_keys
+from sparcode.progress import Progress
 
 _LOG = logging.getLogger(__name__)
 
@@ -63,8 +64,8 @@ def measure(run: Run, arguments: EvalArguments) -> PerUser:
     section = run.config.eval
     queries = _queries_with_targets(run, arguments.split)
     ranker, built = make_ranker(run, arguments.retriever, arguments.run_dir / PARTS)
-    _LOG.info("ranking %d queries by %s", len(queries), arguments.retriever)
-    ranked = reports.ranked_items(ranker, queries, max(section.ks), section.exclude_seen, run.world)
+    with Progress(f"ranking for {len(queries):,} queries by {arguments.retriever}"):
+        ranked = reports.ranked_items(ranker, queries, max(section.ks), section.exclude_seen, run.world)
     metrics = per_user_metrics(ranked, queries.target_indptr, queries.target_items, section.ks)
     item_counts = np.bincount(run.dataset.train.items, minlength=run.dataset.num_items + 1)
     report = {
@@ -107,12 +108,14 @@ def _measured(run: Run, ranker: Ranker, built: BuildResult | None, queries: Quer
     if built is not None and isinstance(first, IndexRanker):
         found["index"] = {**index_summary(built), **_reads(first, queries)}
         if section.fidelity_queries:
-            found["fidelity"] = _fidelity(run, ranker, queries)
+            with Progress("comparing the index with scoring every item"):
+                found["fidelity"] = _fidelity(run, ranker, queries)
     if section.latency_queries:
         sample = queries.take(section.latency_queries)
-        found["latency_ms"] = reports.latency(
-            ranker, sample, max(section.ks), section.exclude_seen, section.threads
-        )
+        with Progress("timing single queries"):
+            found["latency_ms"] = reports.latency(
+                ranker, sample, max(section.ks), section.exclude_seen, section.threads
+            )
     return found
 
 

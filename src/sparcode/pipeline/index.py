@@ -68,7 +68,7 @@ def build_network_index(
             return index
         return append_lists(index, crosses.row_blocks(config.crosses.top_l), 0, signed=False)
 
-    with Progress("index:", "pairs", resumed=True) as progress:
+    with Progress("building the index:", "pairs", resumed=True) as progress:
 
         def advance(done: int, total: int) -> None:
             progress.update(done * scorer.num_items, total * scorer.num_items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sparcode.config.arguments import PreprocessArguments
 from sparcode.data.dataset import Dataset, preprocess
+from sparcode.progress import Progress
 
 
 def preprocess_run(arguments: PreprocessArguments) -> Dataset:
@@ -13,4 +14,5 @@ def preprocess_run(arguments: PreprocessArguments) -> Dataset:
         DataError: the raw files are missing or malformed.
         OutputError: the directory cannot be written.
     """
-    return preprocess(arguments.config.data)
+    with Progress(f"preprocessing {arguments.config.data.name}"):
+        return preprocess(arguments.config.data)

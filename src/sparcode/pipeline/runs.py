@@ -33,6 +33,7 @@ from sparcode.pipeline.choices import Served, TrainedModel, choose_served
 from sparcode.pipeline.crosses import cross_baseline
 from sparcode.pipeline.decided import decided
 from sparcode.pipeline.index import ListExtras, build_network_index
+from sparcode.progress import Progress
 from sparcode.training.checkpoint import load_into, read_checkpoint, stored_config
 from sparcode.training.world import World
 
@@ -70,7 +71,8 @@ def load_data(config: Config) -> Dataset:
     Raises:
         ConfigError: encoder and data set do not fit.
     """
-    dataset = prepare_dataset(config.data)
+    with Progress(f"reading data set {config.data.name}"):
+        dataset = prepare_dataset(config.data)
     encoder = config.model.encoder.name
     if encoder != "dnn" and not dataset.ordered:
         raise ConfigError(
@@ -140,7 +142,8 @@ def open_run(config: Config, run_dir: Path) -> Run:
             received=f"{dataset.fingerprint} in {config.data.dataset_dir}",
             remedy="point data.dataset_dir at the data set of the run",
         )
-    network = build_network(config.model, data_shape(config, dataset))
+    with Progress("building the network"):
+        network = build_network(config.model, data_shape(config, dataset))
     load_into(path, parameters, [network])
     config = decided(config, dataset)
     served = choose_served(TrainedModel(config, dataset, network, meta.step), run_dir, world)

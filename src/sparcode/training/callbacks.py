@@ -90,14 +90,29 @@ class EpochProgress:
         steps: steps of the epoch.
         total: steps of the whole run.
         done: steps of the run done before this epoch.
+        note: shown until the first step is done.
         stream: where to write, stderr by default.
     """
 
-    def __init__(self, title: str, steps: int, total: int, done: int, stream: TextIO | None = None) -> None:
-        self._progress = Progress(title, "steps", steps, stream=stream)
+    def __init__(
+        self,
+        title: str,
+        steps: int,
+        total: int,
+        done: int,
+        note: str = "",
+        stream: TextIO | None = None,
+    ) -> None:
+        self._progress = Progress(title, "steps", steps, note, stream=stream)
         self._left = total - done
         self._samples = 0
         self._step = 0
+
+    def __enter__(self) -> EpochProgress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.close()
 
     def advance(self, samples: int, loss: float) -> None:
         """Count one step of so many samples."""
@@ -105,7 +120,7 @@ class EpochProgress:
         self._samples += samples
         seconds_left = (self._left - self._step) * self.seconds / self._step
         rate = f"{self.samples_per_second:,.0f} samples/s"
-        note = f"loss {loss:.4f}, {rate}, run ETA {seconds_left / 60:.1f} min"
+        note = f"loss {loss:.4f}, {rate}, {seconds_left / 60:.1f} min left"
         self._progress.update(self._step, note=note)
 
     @property
@@ -117,10 +132,6 @@ class EpochProgress:
     def samples_per_second(self) -> float:
         """Samples of the epoch so far by its seconds."""
         return self._samples / max(self.seconds, 1e-9)
-
-    def close(self) -> None:
-        """Remove the bar."""
-        self._progress.close()
 
 
 def codebook_use(counts: NDArray) -> dict[str, float]:

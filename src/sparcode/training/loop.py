@@ -20,6 +20,7 @@ from sparcode.errors import CheckpointError, TrainingError
 from sparcode.model.losses import LossWeights, TrainingLoss
 from sparcode.model.matchers.sparcode import SparCode
 from sparcode.model.matching import MatchingNetwork
+from sparcode.progress import Progress
 from sparcode.training.callbacks import CodebookMonitor, EpochProgress, EpochRecords, codebook_use
 from sparcode.training.checkpoint import CheckpointMeta, load_into, read_checkpoint, save_checkpoint
 from sparcode.training.schedule import learning_rate_at
@@ -138,7 +139,8 @@ class Trainer:
         load_into(path, read_checkpoint(path)[0], [self._network])
         self._fit_codebooks()
         state, monitor = self._state, self._config.train.monitor
-        state.metrics = self._parts.validate(True)
+        with Progress("validating"):
+            state.metrics = self._parts.validate(True)
         state.best = state.metrics[monitor]  # of the same epoch as before
         self._save("best")
         self._save("last")
@@ -180,8 +182,9 @@ class Trainer:
 
     def _fit_codebooks(self) -> None:
         state, quantizer = self._state, self._network.quantizer
-        tokens = self._parts.sample_tokens()
-        quantizer.fit(tokens, self._config.seed, self._parts.batches.queries_per_batch)
+        with Progress("fitting codes by k-means"):
+            tokens = self._parts.sample_tokens()
+            quantizer.fit(tokens, self._config.seed, self._parts.batches.queries_per_batch)
         self._world.copy_from_first(quantizer.get_parameters())
         state.quantized, state.best, state.stale = True, -math.inf, 0
         found = codebook_use(quantizer.ema_counts.asnumpy().reshape(quantizer.books, -1))
@@ -224,26 +227,28 @@ class Trainer:
 
     def _train_epoch(self) -> dict[str, Any]:
         state, batches, config = self._state, self._parts.batches, self._config
+        note = "" if state.quantized in self._steps else "compiling the step"
         step = self._step_cell()
         track = self._has_codes and state.quantized
         monitor = self._codebook_monitor()
         title = f"epoch {state.epoch + 1}/{config.train.epochs}"
-        progress = EpochProgress(title, batches.steps_per_epoch, self._total_steps, state.step)
         sums, samples = np.zeros(3), 0
-        for batch in batches.epoch(state.epoch):
-            set_learning_rate(self._optimizer, learning_rate_at(config.train, state.step, self._total_steps))
-            share = self._sharding.share(batch)
-            tensors = self._parts.inputs.tensors(batch, share, state.step)
-            outputs = step(*(self._sharing.add_to(tensors) if self._sharing else tensors))
-            losses = [float(value.asnumpy()) for value in outputs[:3]]
-            self._check_finite(losses[0])
-            if track:
-                monitor.add(self._real_codes(outputs[3], len(share.places)))
-            count = int(batch.weights.sum())
-            sums, samples = sums + np.array(losses) * count, samples + count
-            state.step += 1
-            progress.advance(count, losses[0])
-        progress.close()
+        with EpochProgress(title, batches.steps_per_epoch, self._total_steps, state.step, note) as progress:
+            for batch in batches.epoch(state.epoch):
+                set_learning_rate(
+                    self._optimizer, learning_rate_at(config.train, state.step, self._total_steps)
+                )
+                share = self._sharding.share(batch)
+                tensors = self._parts.inputs.tensors(batch, share, state.step)
+                outputs = step(*(self._sharing.add_to(tensors) if self._sharing else tensors))
+                losses = [float(value.asnumpy()) for value in outputs[:3]]
+                self._check_finite(losses[0])
+                if track:
+                    monitor.add(self._real_codes(outputs[3], len(share.places)))
+                count = int(batch.weights.sum())
+                sums, samples = sums + np.array(losses) * count, samples + count
+                state.step += 1
+                progress.advance(count, losses[0])
         record: dict[str, Any] = {
             "epoch": state.epoch + 1,
             "step": state.step,
@@ -275,7 +280,8 @@ class Trainer:
     def _validate(self) -> dict[str, float]:
         started = time.monotonic()
         state, monitor = self._state, self._config.train.monitor
-        state.metrics = self._parts.validate(state.quantized)
+        with Progress("validating"):
+            state.metrics = self._parts.validate(state.quantized)
         value = state.metrics[monitor]
         if value > state.best:
             state.best, state.best_epoch, state.stale = value, state.epoch, 0

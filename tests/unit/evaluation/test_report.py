@@ -9,7 +9,8 @@ import pytest
 
 from sparcode.errors import OutputError
 from sparcode.evaluation.query_set import QuerySet
-from sparcode.evaluation.report import fidelity, latency, relevance, render
+from sparcode.evaluation.report import fidelity, latency, relevance
+from sparcode.evaluation.report_text import byte_text, render
 from sparcode.files import check_writable
 from sparcode.training.world import World
 from sparcode.types import SearchResult
@@ -118,31 +119,80 @@ def test_latency_is_median_and_99th_percentile() -> None:
     }
 
 
-def test_the_table_shows_every_metric_and_part() -> None:
-    report = {
-        "dataset": "ring",
-        "model": "sparcode",
-        "encoder": "dnn",
-        "retriever": "index",
-        "split": "test",
-        "seed": 3,
-        "num_queries": 6040,
-        "num_items": 3260,
-        "metrics": {"recall@10": 0.12345, "ndcg@10": 0.5, "recall@50": 0.25, "ndcg@50": 0.75},
-        "fidelity": {"index_recall@50": 1.0},
-        "index": {"num_postings": 123456},
-        "latency_ms": {},
-    }
-    text = render(json.loads(json.dumps(report)))
-    lines = text.splitlines()
-    assert lines[0] == ("ring test: sparcode (dnn) retrieved by index, 6,040 queries, 3,260 items, seed 3")
-    assert lines[2].split() == ["k", "recall", "ndcg"]
-    assert lines[3].split() == ["10", "0.1235", "0.5000"] or lines[3].split() == ["10", "0.1234", "0.5000"]
-    assert lines[4].split() == ["50", "0.2500", "0.7500"]
-    assert "fidelity: index_recall@50 1" in text
-    assert "index: num_postings 123,456" in text
-    assert "latency" not in text
-    assert "retrieved by index, best 200 rescored, 6,040" in render({**report, "rescore": 200})
+REPORT = {
+    "dataset": "ring",
+    "model": "sparcode",
+    "encoder": "dnn",
+    "retriever": "index",
+    "split": "test",
+    "seed": 3,
+    "num_queries": 6040,
+    "num_items": 3260,
+    "metrics": {"mrr@10": 1.0, "recall@10": 0.125, "ndcg@10": 0.5, "recall@50": 0.25, "ndcg@50": 0.75},
+    "fidelity": {"index_recall@50": 0.975, "ndcg_change@50": -0.0025},
+    "size_bytes": 1_234_567,
+    "index": {
+        "num_postings": 123456,
+        "size_bytes": 1_234_567,
+        "postings_read_p50": 1600,
+        "encoding": "plain",
+    },
+    "latency_ms": {"encode_p50": 1.25, "search_p50": 0.0456, "search_p99": 0.1, "threads": 1},
+}
+
+
+def test_the_report_is_a_table_and_a_few_lines() -> None:
+    assert render(json.loads(json.dumps(REPORT))).splitlines() == [
+        "ring, test split: 6,040 queries, 3,260 items",
+        "sparcode (dnn), seed 3, by index",
+        "",
+        "              @10        @50",
+        "recall     0.1250     0.2500",
+        "ndcg       0.5000     0.7500",
+        "mrr        1.0000",
+        "",
+        "index: 1.23 MB, 123,456 postings, a query reads 1,600",
+        "against scoring every item: 97.5 % of the top 50 found, NDCG@50 -0.0025",
+        "time of a query, median: encode 1.25 ms, search 0.0456 ms",
+    ]
+    assert "by index, best 200 rescored" in render({**REPORT, "rescore": 200})
+
+
+def test_what_is_not_in_a_report_is_left_out() -> None:
+    bare = {**REPORT, "fidelity": {}, "index": {}, "latency_ms": {}}
+    assert render(bare).splitlines()[-1] == "size: 1.23 MB"
+    assert render({**bare, "size_bytes": None}).splitlines()[-1].startswith("mrr")
+
+
+def test_every_figure_is_in_the_verbose_report() -> None:
+    lines = render(REPORT, verbose=True).splitlines()
+    assert "index.num_postings = 123,456" in lines
+    assert "index.encoding = plain" in lines
+    assert "latency_ms.search_p99 = 0.1" in lines
+    assert "metrics.recall@10 = 0.125" in lines
+
+
+def test_many_cut_offs_stay_within_eighty_columns() -> None:
+    metrics = {f"recall@{k}": 0.5 for k in (1000, *range(1, 12))}
+    lines = render({**REPORT, "metrics": metrics}).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "@1000" in " ".join(lines)
+    assert sum(line.startswith("recall") for line in lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (1_500_000, "1.5 MB"),
+        (999_600, "1 MB"),
+        (8e9, "8 GB"),
+    ],
+)
+def test_bytes_have_units(size: int, text: str) -> None:
+    assert byte_text(int(size)) == text
 
 
 def test_json_path_is_checked_before_the_work(tmp_path):

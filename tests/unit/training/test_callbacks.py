@@ -62,12 +62,11 @@ def test_progress_in_a_log_is_plain_lines_with_rate_and_eta(monkeypatch: pytest.
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     stream = io.StringIO()
-    progress = EpochProgress("epoch 1/2", steps=4, total=8, done=0, stream=stream)
-    for _ in range(3):
-        now[0] += 6.0
-        progress.advance(60, 1.25)
-    progress.close()
-    assert stream.getvalue() == "epoch 1/2 2/4 steps, loss 1.2500, 10 samples/s, run ETA 0.6 min\n"
+    with EpochProgress("epoch 1/2", steps=4, total=8, done=0, stream=stream) as progress:
+        for _ in range(3):
+            now[0] += 6.0
+            progress.advance(60, 1.25)
+    assert stream.getvalue() == "epoch 1/2 2/4 steps, loss 1.2500, 10 samples/s, 0.6 min left\n"
     assert progress.seconds == 18.0
     assert progress.samples_per_second == 10.0
 
@@ -79,10 +78,10 @@ class Terminal(io.StringIO):
 
 def test_progress_on_a_terminal_is_a_bar() -> None:
     stream = Terminal()
-    progress = EpochProgress("epoch 1/1", steps=2, total=2, done=0, stream=stream)
-    progress.advance(8, 0.5)
-    progress.advance(8, 0.5)
-    progress.close()
+    with EpochProgress("epoch 1/1", 2, 2, 0, "compiling the step", stream) as progress:
+        progress.advance(8, 0.5)
+        progress.advance(8, 0.5)
+    assert "compiling the step" in stream.getvalue()
     assert "epoch 1/1" in stream.getvalue()
     assert "\r" in stream.getvalue()
 

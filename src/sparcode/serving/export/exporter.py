@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sparcode.errors import BundleError
 from sparcode.files import replacing_directory
+from sparcode.progress import Progress
 from sparcode.serving.bundle import open_bundle
 from sparcode.serving.export.verification import Verification, verify_bundle
 from sparcode.serving.export.writer import ExportRequest, check_request, write_parts
@@ -37,17 +38,29 @@ class BundleReport:
     verification: Verification
     seconds: float
 
-    def text(self) -> str:
-        """The report as a few lines."""
+    def text(self, verbose: bool = False) -> str:
+        """The report as a few lines.
+
+        Args:
+            verbose: the largest relative difference of each part, instead of that of all.
+        """
         done = self.verification
+        parts = {
+            "encoder": done.encoder_error,
+            "scorer": done.scorer_error,
+            "postings": done.index_error,
+            "rescoring": done.rescoring_error,
+        }
+        largest = [f"{name} {error:.1e}" for name, error in parts.items()]
+        differences = ", ".join(largest) if verbose else f"at most {max(parts.values()):.1e}"
         return "\n".join(
             [
-                f"bundle {self.path}: {self.manifest.model}, {len(self.manifest.files)} files, "
-                f"{self.size_bytes:,} bytes, {self.seconds:.1f} s",
-                f"  verified by reloading: {done.num_queries} queries answered as by the live model",
-                f"  largest relative difference: encoder {done.encoder_error:.1e}, scorer "
-                f"{done.scorer_error:.1e}, postings {done.index_error:.1e}, rescoring "
-                f"{done.rescoring_error:.1e}",
+                f"bundle {self.path}",
+                f"  model       {self.manifest.model}",
+                f"  size        {self.size_bytes:,} bytes in {len(self.manifest.files)} files",
+                f"  verified    {done.num_queries} queries answered as by the live model",
+                f"  differences {differences}",
+                f"  time        {self.seconds:.1f} s",
             ]
         )
 
@@ -67,13 +80,12 @@ def export_bundle(request: ExportRequest) -> BundleReport:
     check_request(request)
     request.network.set_train(False)
     with replacing_directory(request.output, is_bundle, "bundle") as partial:
-        manifest = write_parts(partial, request)
-        _log.info("bundle written, reloading it for comparison with the live model")
-        verification = _verified(partial, request)
+        with Progress("writing the bundle"):
+            manifest = write_parts(partial, request)
+        with Progress("comparing the reloaded bundle with the live model"):
+            verification = _verified(partial, request)
     size = sum(entry.size for entry in manifest.files.values())
-    report = BundleReport(request.output, manifest, size, verification, time.perf_counter() - started)
-    _log.info("bundle %s verified on %d queries", request.output, verification.num_queries)
-    return report
+    return BundleReport(request.output, manifest, size, verification, time.perf_counter() - started)
 
 
 def _verified(partial: Path, request: ExportRequest) -> Verification:

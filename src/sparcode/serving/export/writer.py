@@ -326,4 +326,4 @@ def _export_graph(cell: nn.Cell, spec: GraphSpec, directory: Path) -> None:
         if not file.is_file():  # above 1 GB MindSpore writes a directory of variables beside the graph
             raise BundleError("the network is too large for one MindIR file", where=spec.file)
         shutil.copyfile(file, directory / spec.file)
-    _log.info("exported %s, %d bytes", spec.file, (directory / spec.file).stat().st_size)
+    _log.debug("exported %s, %d bytes", spec.file, (directory / spec.file).stat().st_size)
