@@ -12,6 +12,10 @@ def main(argv: list[str]) -> None:
     from sparcode.config.command_lines import parse_eval
 
     arguments = parse_eval(argv)
+    if arguments.plot_path is not None:
+        from sparcode.evaluation.training_curves import check_plot, plot_training
+
+        check_plot(arguments.plot_path)
 
     with loading():
         from sparcode.evaluation.report_text import render
@@ -23,6 +27,9 @@ def main(argv: list[str]) -> None:
     print(render(report, arguments.verbose))
     for path in filter(None, (arguments.json_path, arguments.per_user_path)):
         print(f"written to {path}")
+    if arguments.plot_path is not None:
+        plot_training(arguments.run_dir, arguments.plot_path, arguments.config.train.monitor)
+        print(f"training curves in {arguments.plot_path}")
 
 
 if __name__ == "__main__":

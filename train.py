@@ -13,6 +13,10 @@ def main(argv: list[str]) -> None:
     from sparcode.config.retrievers import next_commands
 
     arguments = parse_train(argv)
+    if arguments.plot_path is not None:
+        from sparcode.evaluation.training_curves import check_plot, plot_training
+
+        check_plot(arguments.plot_path)
     if arguments.finished:
         print(f"{arguments.output_dir} is trained already, with this configuration")
     else:
@@ -21,6 +25,9 @@ def main(argv: list[str]) -> None:
 
         train_run(arguments)
     if is_first_process():
+        if arguments.plot_path is not None:
+            plot_training(arguments.output_dir, arguments.plot_path, arguments.config.train.monitor)
+            print(f"training curves in {arguments.plot_path}")
         print("next:", *next_commands(arguments.output_dir, arguments.config), sep="\n  ")
 
 

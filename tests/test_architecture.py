@@ -20,7 +20,7 @@ SOURCE = ROOT / "src"
 MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 391  # the design wants 300: going down
 
-_BASE = {"errors", "types", "files", "progress", "padding", "config"}
+_BASE = {"errors", "types", "files", "progress", "padding", "extras", "config"}
 _CORE = _BASE | {"data", "index", "crosses", "model", "evaluation.metrics"}
 ALLOWED_ROOMS = {
     "": {"api", "config", "serving.export"},
@@ -29,6 +29,7 @@ ALLOWED_ROOMS = {
     "environment": set(),
     "files": {"errors"},
     "progress": set(),
+    "extras": {"errors"},
     "padding": {"types"},
     "config": {"errors", "types", "files"},
     "entry": {"errors", "progress"},
@@ -58,6 +59,7 @@ WITHOUT_MINDSPORE = {
     "types",
     "files",
     "progress",
+    "extras",
     "padding",
     "environment",
     "config",

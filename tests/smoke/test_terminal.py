@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -42,10 +43,16 @@ def screens(home: Path) -> dict[str, tuple[Screen, int]]:
         "train": (TRAIN, 80),
         "again": (TRAIN, 80),
         "eval": (["eval.py"], 80),
-        "verbose": (["eval.py", "--verbose", "--set", "eval.latency_queries=0"], 110),
         "export": (["export.py"], 110),
     }
     found = {name: (entry(argv, columns, home), columns) for name, (argv, columns) in commands.items()}
+    elsewhere = home / "elsewhere"
+    elsewhere.mkdir()
+    flags = ["--verbose", "--set", "eval.latency_queries=0"]
+    if importlib.util.find_spec("matplotlib"):
+        flags += ["--plot", "curves.png"]
+    verbose = ["eval.py", str(home / "runs" / "synthetic-sparcode"), *flags]
+    found["verbose"] = entry(verbose, 110, elsewhere), 110
     for name, (screen, _) in found.items():
         assert screen.code == 0, (name, screen.lines)
     return found
@@ -101,3 +108,14 @@ def test_the_report_is_for_people(screens: dict[str, tuple[Screen, int]]) -> Non
     assert any(line.startswith("index: ") for line in lines)
     assert not any("pairs_per_second" in line for line in lines)
     assert any(line.startswith("index.pairs_per_second = ") for line in screens["verbose"][0].lines)
+
+
+def test_a_run_is_evaluated_from_another_directory(
+    screens: dict[str, tuple[Screen, int]], home: Path
+) -> None:
+    lines = screens["verbose"][0].lines
+    assert not any("preprocessing" in line for line in lines)
+    assert not (home / "elsewhere" / "datasets").exists()
+    if importlib.util.find_spec("matplotlib"):
+        assert "training curves in curves.png" in lines
+        assert (home / "elsewhere" / "curves.png").is_file()

@@ -52,7 +52,43 @@ def load_run_config(
     if config_path is not None:
         layers += _agreeing_settings(config_path, build_config(run, (), str(path)), run_dir)
     layers += [_open_override(item) for item in overrides]
-    return build_config(run, layers, str(path))
+    return _with_data_found(build_config(run, layers, str(path)), run_dir)
+
+
+def _with_data_found(config: Config, run_dir: Path) -> Config:
+    """Relative paths of the data as named from the working directory, or else from one above the run.
+
+    A run is most often used where it was trained, and otherwise lies below that directory.
+    """
+    data, found = config.data, {}
+    for parent in run_dir.resolve().parents:
+        prepared, raw = parent / data.dataset_dir, None if data.path is None else parent / data.path
+        if not (prepared / "dataset.json").is_file() and (raw is None or not raw.exists()):
+            continue
+        if not Path(data.dataset_dir).exists():
+            found["dataset_dir"] = str(prepared)
+        if raw is not None and raw.exists() and not Path(str(data.path)).exists():
+            found["path"] = str(raw)
+        break
+    return config.model_copy(update={"data": data.model_copy(update=found)}) if found else config
+
+
+def check_data_found(config: Config, run_dir: Path) -> None:
+    """The data set of a run exists, or can be made.
+
+    Raises:
+        ConfigError: neither it nor the raw data are where the configuration says.
+    """
+    data = config.data
+    if data.path is None or Path(data.dataset_dir).exists() or Path(data.path).exists():
+        return
+    raise ConfigError(
+        "the data of the run are not found",
+        where=run_dir,
+        expected=f"{data.dataset_dir} or {data.path} in {Path.cwd()} or in a directory above the run",
+        remedy="start from the directory where it was trained, or name the data set directory "
+        "with --set data.dataset_dir=DIR",
+    )
 
 
 def _open_override(item: str | Override) -> Override:

@@ -7,16 +7,15 @@ searches, exact ones too, report the same score for the same item, up to the rou
 
 from __future__ import annotations
 
-import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparcode.errors import DependencyError, UsageError
+from sparcode.errors import UsageError
+from sparcode.extras import import_extra
 from sparcode.index.search.results import best_candidates, no_results
 from sparcode.types import NO_ITEM, SearchResult
 
@@ -131,7 +130,7 @@ class HnswSearch(VectorSearch):
     ) -> None:
         super().__init__(item_vectors)
         self._ef_search = ef_search
-        self._graph = _import("hnswlib").Index(space="ip", dim=self._vectors.shape[1])
+        self._graph = import_extra("hnswlib", "ann").Index(space="ip", dim=self._vectors.shape[1])
         self._graph.init_index(self.num_items, M=m, ef_construction=ef_construction, random_seed=seed)
         self._graph.add_items(self._vectors[1:], np.arange(1, len(self._vectors)), num_threads=1)
 
@@ -175,7 +174,7 @@ class IvfSearch(VectorSearch):
         self, item_vectors: ArrayLike, *, nlist: int | None = None, nprobe: int = IVF_NPROBE, seed: int = 0
     ) -> None:
         super().__init__(item_vectors)
-        faiss = _import("faiss")
+        faiss = import_extra("faiss", "ann")
         if nlist is None:
             usual = round(IVF_LISTS_PER_ROOT * math.sqrt(self.num_items))
             nlist = max(1, min(usual, self.num_items // IVF_POINTS_PER_LIST))
@@ -258,12 +257,3 @@ def _finite_matrix(values: ArrayLike, name: str) -> NDArray[np.float32]:
         row = int(np.argwhere(~np.isfinite(matrix))[0, 0])
         raise UsageError(f"{name} are not finite", where=f"row {row}", expected="finite numbers")
     return matrix
-
-
-def _import(module: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise DependencyError(
-            f"package {module} is not installed", remedy='pip install "sparcode[ann]"', received=error
-        ) from error

@@ -99,5 +99,5 @@ def test_a_missing_package_is_named(
     monkeypatch: pytest.MonkeyPatch, kind: type[DenseIndex | VectorSearch], module: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(DependencyError, match=rf'{module} is not installed; .*pip install "sparcode\[ann\]"'):
+    with pytest.raises(DependencyError, match=rf'{module} is not installed; .*pip install -e "\.\[ann\]"'):
         kind(VECTORS)

@@ -64,8 +64,8 @@ def train_and_die(config: Config, run_dir: Path, after_steps: int, resume: bool 
 
 def _killer(after_steps: int) -> type:
     class DyingProgress(loop.EpochProgress):
-        def __init__(self, title: str, steps: int, total: int, done: int) -> None:
-            super().__init__(title, steps, total, done)
+        def __init__(self, title: str, steps: int, total: int, done: int, note: str) -> None:
+            super().__init__(title, steps, total, done, note)
             self.steps_done = done
 
         def advance(self, samples: int, loss: float) -> None:
