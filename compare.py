@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from sparcode.entry import run_entry
+from sparcode.entry import loading, run_entry
 
 
 def main(argv: list[str]) -> None:
@@ -13,8 +13,9 @@ def main(argv: list[str]) -> None:
 
     arguments = parse_compare(argv)
 
-    from sparcode.evaluation.comparison_report import render_comparison
-    from sparcode.pipeline.compare import compare_runs
+    with loading():
+        from sparcode.evaluation.comparison_report import render_comparison
+        from sparcode.pipeline.compare import compare_runs
 
     print(render_comparison(compare_runs(arguments)))
     for path in filter(None, (arguments.json_path, arguments.plot_path)):

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
-from sparcode.errors import DependencyError, OutputError, UsageError
+from sparcode.errors import OutputError, UsageError
 
 _MARKERS = "os^vD<>Pp*Xh"
-
-
-def require_matplotlib() -> None:
-    """Find out before the work that nothing can be drawn.
-
-    Raises:
-        DependencyError: matplotlib is not installed.
-    """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise DependencyError(
-            "plots need matplotlib", where="--plot", remedy="install it with pip install 'sparcode[plot]'"
-        )
 
 
 def draw_comparison(result: dict[str, Any], metric: str, path: Path) -> None:

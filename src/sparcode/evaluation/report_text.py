@@ -49,7 +49,8 @@ def _grids(metrics: dict[str, float]) -> Iterator[list[str]]:
 
 
 def _facts(report: dict[str, Any]) -> Iterator[str]:
-    """Size and reads of the index, how true it is to the model, and how long a query takes."""
+    """What is recommended, size and reads of the index, how true it is to the model, time of a query."""
+    yield from _recommended(report.get("beyond_accuracy") or {})
     index, fidelity, times = (report.get(part) or {} for part in ("index", "fidelity", "latency_ms"))
     size = report.get("size_bytes")
     if index.get("num_postings") is not None:
@@ -69,6 +70,14 @@ def _facts(report: dict[str, Any]) -> Iterator[str]:
             if f"{name}_p50" in times
         ]
         yield f"time of a query, median: {', '.join(stages)}"
+
+
+def _recommended(figures: dict[str, Any]) -> Iterator[str]:
+    cuts = [int(name.partition("@")[2]) for name in figures if name.startswith("coverage@")]
+    if cuts:
+        k = max(cuts)
+        coverage, percentile = figures[f"coverage@{k}"], figures[f"popularity_percentile@{k}"]
+        yield f"top {k} of all: {100 * coverage:.1f} % of the items, popularity percentile {percentile:.0f}"
 
 
 def _figures(report: dict[str, Any]) -> Iterator[str]:

@@ -18,8 +18,9 @@ from sparcode.config.schema import Config
 from sparcode.data.dataset import relevant_section
 from sparcode.errors import DataError, SparcodeError, UsageError
 from sparcode.evaluation.comparison import CONFIDENCE, NUM_RESAMPLES, SEED, PairedBootstrap
-from sparcode.evaluation.comparison_plot import draw_comparison, require_matplotlib
+from sparcode.evaluation.comparison_plot import draw_comparison
 from sparcode.evaluation.per_user import PerUser, read_per_user, write_per_user
+from sparcode.extras import import_extra
 from sparcode.files import check_writable, write_json
 from sparcode.pipeline.evaluate import identity, measure
 from sparcode.pipeline.runs import open_run
@@ -65,7 +66,7 @@ def compare_runs(arguments: CompareArguments) -> dict[str, Any]:
         if path is not None:
             check_writable(path)
     if arguments.plot_path is not None:
-        require_matplotlib()
+        import_extra("matplotlib", "plot")
     fingerprints = [read_checkpoint(run.run_dir / BEST)[1].fingerprint for run in arguments.runs]
     _check_comparable(arguments.runs, fingerprints)
     names = _metric_names(arguments)

@@ -129,6 +129,14 @@ REPORT = {
     "num_queries": 6040,
     "num_items": 3260,
     "metrics": {"mrr@10": 1.0, "recall@10": 0.125, "ndcg@10": 0.5, "recall@50": 0.25, "ndcg@50": 0.75},
+    "beyond_accuracy": {
+        "coverage@10": 0.1,
+        "popularity_percentile@10": 99.0,
+        "coverage@50": 0.425,
+        "popularity_percentile@50": 91.4,
+        "tail_items": {"num_items": 30, "recall@10": 0.25},
+        "cold_users": None,
+    },
     "fidelity": {"index_recall@50": 0.975, "ndcg_change@50": -0.0025},
     "size_bytes": 1_234_567,
     "index": {
@@ -151,6 +159,7 @@ def test_the_report_is_a_table_and_a_few_lines() -> None:
         "ndcg       0.5000     0.7500",
         "mrr        1.0000",
         "",
+        "top 50 of all: 42.5 % of the items, popularity percentile 91",
         "index: 1.23 MB, 123,456 postings, a query reads 1,600",
         "against scoring every item: 97.5 % of the top 50 found, NDCG@50 -0.0025",
         "time of a query, median: encode 1.25 ms, search 0.0456 ms",
@@ -159,7 +168,7 @@ def test_the_report_is_a_table_and_a_few_lines() -> None:
 
 
 def test_what_is_not_in_a_report_is_left_out() -> None:
-    bare = {**REPORT, "fidelity": {}, "index": {}, "latency_ms": {}}
+    bare = {**REPORT, "beyond_accuracy": {}, "fidelity": {}, "index": {}, "latency_ms": {}}
     assert render(bare).splitlines()[-1] == "size: 1.23 MB"
     assert render({**bare, "size_bytes": None}).splitlines()[-1].startswith("mrr")
 
@@ -170,6 +179,8 @@ def test_every_figure_is_in_the_verbose_report() -> None:
     assert "index.encoding = plain" in lines
     assert "latency_ms.search_p99 = 0.1" in lines
     assert "metrics.recall@10 = 0.125" in lines
+    assert "beyond_accuracy.tail_items.recall@10 = 0.25" in lines
+    assert not any("cold_users" in line for line in lines)
 
 
 def test_many_cut_offs_stay_within_eighty_columns() -> None:
