@@ -29,7 +29,7 @@ from sparcode.config.command_parser import (
 )
 from sparcode.config.loader import load_config
 from sparcode.config.retrievers import ALL_RETRIEVERS, suitable_retriever
-from sparcode.config.run import check_data_found, load_run_config
+from sparcode.config.run import load_run_config
 from sparcode.config.run_choice import (
     LAST,
     chosen_run,
@@ -311,6 +311,4 @@ def _run_of(flags: argparse.Namespace, keys: Mapping[str, str] | None = None) ->
             "--checkpoint_path": run_of_checkpoint(flags.checkpoint_path),
         }
     )
-    config = load_run_config(run_dir, settings, config_path=path)
-    check_data_found(config, run_dir)
-    return run_dir, config
+    return run_dir, load_run_config(run_dir, settings, config_path=path)

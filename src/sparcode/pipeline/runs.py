@@ -10,6 +10,7 @@ from pathlib import Path
 from sparcode.training import runtime  # isort: skip
 
 from sparcode.config.loader import config_differences
+from sparcode.config.run import check_data_found
 from sparcode.config.schema import Config
 from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset, prepare_dataset
@@ -121,7 +122,9 @@ def open_run(config: Config, run_dir: Path) -> Run:
 
     Raises:
         CheckpointError: missing, damaged, or not of this configuration and data set.
+        ConfigError: the data are not found.
     """
+    check_data_found(config, run_dir)
     world = runtime.configure(config.device, config.seed)
     path = run_dir / "checkpoints" / "best.ckpt"
     parameters, meta = read_checkpoint(path)

@@ -8,7 +8,7 @@ import pytest
 
 from sparcode.config.command_lines import parse_eval
 from sparcode.config.loader import dump_config
-from sparcode.config.run import load_run_config
+from sparcode.config.run import check_data_found, load_run_config
 from sparcode.config.schema import Config
 from sparcode.errors import ConfigError
 
@@ -63,10 +63,11 @@ def test_what_is_missing_is_said(project: Path) -> None:
     (project / "raw").rename(project / "gone")
     run = str(project / "runs/a/b")
     with pytest.raises(ConfigError) as caught:
-        parse_eval([run])
+        check_data_found(parse_eval([run]).config, Path(run))
     for part in (run, "datasets/shop or raw/views.csv", str(Path.cwd()), "--set data.dataset_dir=DIR"):
         assert part in str(caught.value)
     assert load_run_config(Path(run)).data.dataset_dir == "datasets/shop"  # it can be read all the same
+    check_data_found(Config(), Path(run))  # generated data need no files
     named = ["--set", f"data.dataset_dir={project / 'moved/shop'}"]
     assert parse_eval([run, *named]).config.data.dataset_dir == str(project / "moved/shop")
     assert parse_eval([run, "--data_path", str(project / "moved/shop")]).config.data.path == "raw/views.csv"
