@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 
+from sparcode.config.by_size import filled_from
 from sparcode.config.loader import config_differences, load_config
 from sparcode.config.run import RUN_CONFIG_NAME
 from sparcode.config.schema import Config
@@ -89,12 +90,13 @@ def _numbered(config: Config) -> Iterator[Path]:
 
 
 def _is_run_of(run_dir: Path, config: Config) -> bool:
-    """Whether the run has this configuration, on whatever device."""
+    """Whether the run has this configuration, on whatever device, and whatever it leaves to the data."""
     try:
         stored = load_config(run_dir / RUN_CONFIG_NAME)
+        wanted = filled_from(config, stored)
     except SparcodeError:  # of another version, say
         return False
-    return all(key.startswith("device.") for key in config_differences(stored, config))
+    return all(key.startswith("device.") for key in config_differences(stored, wanted))
 
 
 def chosen_run(named: Mapping[str, Path | None]) -> Path:

@@ -77,6 +77,14 @@ def test_a_finished_run_of_the_same_configuration_is_not_trained_again() -> None
     assert (parsed.output_dir, parsed.finished) == (DEFAULT_RUN, True)
 
 
+def test_what_is_left_to_the_data_makes_no_other_run() -> None:
+    run = make_run(DEFAULT_RUN)
+    decided = Config.model_validate({"train": {"batch_size": 64}, "crosses": {"kind": "ridge"}})
+    (run / "config.yaml").write_text(dump_config(decided), encoding="utf-8")
+    assert parse_train([]).finished
+    assert not parse_train(["--set", "train.batch_size=32"]).finished
+
+
 def test_another_configuration_goes_beside_a_finished_run(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     make_run(DEFAULT_RUN)
