@@ -29,18 +29,20 @@ def columns_of(stream: TextIO) -> int:
 
 
 def write_line(text: str, stream: TextIO) -> None:
-    """Write a line of its own: above the open progress line, and folded to the width of a terminal."""
+    """Write lines of their own: above the open progress line, and folded to the width of a terminal."""
     if stream.isatty():
-        text = textwrap.fill(
-            text,
-            columns_of(stream) - 1,
-            subsequent_indent="    ",
-            break_on_hyphens=False,
-            break_long_words=False,
-        )
+        text = "\n".join(_folded(line, columns_of(stream) - 1) for line in text.split("\n"))
     with tqdm.external_write_mode(file=stream):
         stream.write(f"{text}\n")
     stream.flush()
+
+
+def _folded(line: str, width: int) -> str:
+    if len(line) <= width:
+        return line
+    return textwrap.fill(
+        line, width, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False
+    )
 
 
 class Progress:

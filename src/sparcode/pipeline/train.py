@@ -34,6 +34,7 @@ from sparcode.pipeline.decided import decided
 from sparcode.pipeline.model_inputs import batch_options, query_length, user_arrays, validation_queries
 from sparcode.pipeline.runs import data_shape, load_data_together
 from sparcode.pipeline.summary import log_summary, summarize, warn_of_index_loss
+from sparcode.progress import Progress
 from sparcode.training.callbacks import prepare_run_directory
 from sparcode.training.checkpoint import load_into, read_checkpoint, stored_config
 from sparcode.training.encoding import TrainingQueries
@@ -96,7 +97,8 @@ def train_run(arguments: TrainArguments) -> None:
     load_into(best, parameters, [network])
     model = TrainedModel(config, dataset, network, meta.step)
     served = choose_served(model, run_dir, world)
-    summary = summarize(model, served, run_dir, world)
+    with Progress("measuring the baselines on validation users"):
+        summary = summarize(model, served, run_dir, world)
     if world.first:
         log_summary(summary, config, state.best_epoch)
         warn_of_index_loss(summary, config, served)
