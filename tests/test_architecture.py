@@ -385,7 +385,9 @@ def test_every_room_of_the_design_is_read() -> None:
     assert {"errors", "types", "config", "entry", "data", "index", "model"} <= rooms
 
 
-@pytest.mark.parametrize("script", ["preprocess", "train", "eval", "export", "infer", "update", "compare"])
+@pytest.mark.parametrize(
+    "script", ["preprocess", "train", "eval", "export", "infer", "update", "compare", "tune"]
+)
 def test_entry_scripts_are_thin_and_load_nothing_heavy_at_import(script: str) -> None:
     text = (ROOT / f"{script}.py").read_text(encoding="utf-8")
     assert len(text.splitlines()) < 100

@@ -100,20 +100,27 @@ def build_config(document: Document, overrides: Sequence[str | Override], source
     Raises:
         ConfigError, UsageError: as ``load_config``.
     """
-    values = _without_empty_sections(document.values, Config)
+    read = [item if isinstance(item, Override) else parse_override(item) for item in overrides]
+    values = overlaid(document, read)
     origins = {key: f"{source}, line {line}" for key, line in document.lines.items()}
-    for item in overrides:
-        override = item if isinstance(item, Override) else parse_override(item)
-        nested = override.value
-        for name in reversed(override.key.split(".")):
-            nested = {name: nested}
-        values = _merged(_without_other_options(values, nested, [Config]), nested)
+    for override in read:
         for key in {override.key, *flatten(override.value, override.key)}:
             origins[key] = override.origin
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         raise _config_error(error, origins, source) from error
+
+
+def overlaid(document: Document, overrides: Sequence[Override]) -> dict[str, Any]:
+    """What a document states with overrides laid over it, as nested plain data; nothing is checked."""
+    values = _without_empty_sections(document.values, Config)
+    for override in overrides:
+        nested = override.value
+        for name in reversed(override.key.split(".")):
+            nested = {name: nested}
+        values = _merged(_without_other_options(values, nested, [Config]), nested)
+    return values
 
 
 def config_of_values(values: Mapping[str, Any], source: str) -> Config:

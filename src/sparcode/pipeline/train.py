@@ -7,8 +7,10 @@ import logging
 # sets MindSpore's environment variables: before anything that imports MindSpore
 from sparcode.training import runtime  # isort: skip
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +40,7 @@ from sparcode.progress import Progress
 from sparcode.training.callbacks import prepare_run_directory
 from sparcode.training.checkpoint import load_into, read_checkpoint, stored_config
 from sparcode.training.encoding import TrainingQueries
-from sparcode.training.loop import Trainer, TrainerParts
+from sparcode.training.loop import LoopState, Trainer, TrainerParts
 from sparcode.training.step import StepInputs
 from sparcode.training.world import World
 
@@ -51,8 +53,26 @@ PLACES = ("data.path", "data.dataset_dir")
 """Keys that say where the data lies; a run may be resumed after it has moved."""
 
 
-def train_run(arguments: TrainArguments) -> None:
-    """Train into ``arguments.output_dir``; with ``resume`` continue from its last checkpoint."""
+@dataclass(frozen=True)
+class Fitted:
+    """A network that has been trained by gradients; ``state.best`` is the metric of its best checkpoint."""
+
+    config: Config
+    dataset: Dataset
+    network: MatchingNetwork
+    world: World
+    state: LoopState
+
+
+def fit_run(arguments: TrainArguments, after_epoch: Callable[[dict[str, Any]], None] | None = None) -> Fitted:
+    """Train into ``arguments.output_dir``; with ``resume`` continue from its last checkpoint.
+
+    What the network is served with is not chosen.
+
+    Args:
+        arguments: of train.py.
+        after_epoch: gets the record of every epoch; what it raises ends the training.
+    """
     config, run_dir = arguments.config, arguments.output_dir
     world = runtime.configure(config.device, config.seed)
     if world.first:
@@ -88,10 +108,18 @@ def train_run(arguments: TrainArguments) -> None:
         ),
         dataset.fingerprint,
         world,
+        after_epoch,
     )
     if world.first and not arguments.resume:
         write_text(run_dir / RUN_CONFIG_NAME, dump_config(config))
-    state = Trainer(config, parts, run_dir).fit(arguments.resume)
+    return Fitted(config, dataset, network, world, Trainer(config, parts, run_dir).fit(arguments.resume))
+
+
+def train_run(arguments: TrainArguments) -> None:
+    """Train as ``fit_run`` does, and choose what the best checkpoint is served with."""
+    fitted, run_dir = fit_run(arguments), arguments.output_dir
+    config, dataset, network, world = fitted.config, fitted.dataset, fitted.network, fitted.world
+    state = fitted.state
     best = run_dir / "checkpoints" / "best.ckpt"
     parameters, meta = read_checkpoint(best)
     load_into(best, parameters, [network])

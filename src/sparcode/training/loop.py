@@ -42,6 +42,8 @@ class TrainerParts:
         sample_tokens: () -> tokens (Q, K_u, D) of training queries, for fitting the codebooks.
         fingerprint: of the data set.
         world: the workers that train together.
+        after_epoch: gets the record of every epoch, when all of it is on disk; what it raises ends the
+            training, which can be resumed.
     """
 
     network: MatchingNetwork
@@ -51,6 +53,7 @@ class TrainerParts:
     sample_tokens: Callable[[], NDArray[np.float32]]
     fingerprint: str
     world: World
+    after_epoch: Callable[[dict[str, Any]], None] | None = None
 
 
 @dataclass
@@ -128,6 +131,8 @@ class Trainer:
                 records.append(record)  # before the checkpoint: resuming drops lines after it, but adds none
                 self._save("last")
                 _LOG.info(_epoch_line(record, train.monitor))
+                if self._parts.after_epoch is not None:
+                    self._parts.after_epoch(record)
         if not state.quantized:
             self._quantize_best()
         return state
