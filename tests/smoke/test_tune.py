@@ -43,7 +43,7 @@ def tune(*argv: str, repeat_seeds: int = 1) -> int:
 
 
 def trials(home: Path) -> pd.DataFrame:
-    return pd.read_csv(home / "study" / "trials.csv", index_col="trial")
+    return pd.read_csv(home / "study" / "trials.csv", index_col="trial", float_precision="round_trip")
 
 
 def test_two_trials_leave_a_configuration_that_trains(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,10 +17,12 @@ from sparcode.config.command_lines import (
     parse_train,
     parse_update,
 )
+from sparcode.config.compare_command import parse_compare
 from sparcode.config.loader import dump_config
 from sparcode.config.retrievers import next_commands
 from sparcode.config.run_choice import FINISHED_NAME
 from sparcode.config.schema import Config
+from sparcode.config.tune_command import parse_tune
 from sparcode.errors import ConfigError, OutputError, UsageError
 
 ROOT = Path(__file__).parents[3]
@@ -32,6 +34,8 @@ PARSERS = {
     "preprocess.py": parse_preprocess,
     "infer.py": parse_infer,
     "update.py": parse_update,
+    "compare.py": parse_compare,
+    "tune.py": parse_tune,
 }
 
 
