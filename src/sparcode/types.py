@@ -28,6 +28,33 @@ class SearchResult:
 
 
 @dataclass(frozen=True)
+class FeatureRole:
+    """What a column of the source table is, and all that encodes a later row in the same way.
+
+    Attributes:
+        name: of the feature, the key in ``features`` of the configuration.
+        kind: ``categorical``, ``multi``, ``path``, ``number``, ``dense`` (an embedding) or ``title``.
+        columns: columns of the table, in the order of a vector; the file name of an embedding file.
+        separator: between the values of one field (multi) or the levels of a path; None = there is none.
+        mean: of the known values (number), which become ``(value - mean) / scale``.
+        scale: their standard deviation, 1 where it is zero (number).
+    """
+
+    name: str
+    kind: str
+    columns: tuple[str, ...] = ()
+    separator: str | None = None
+    mean: float = 0.0
+    scale: float = 1.0
+
+    def standardised(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Numbers (n,), NaN = missing -> what the network reads: (n, 2) float32, value and 1 if missing."""
+        missing = np.isnan(values)
+        scaled = np.where(missing, 0.0, (values - self.mean) / self.scale)
+        return np.stack([scaled, missing], axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True)
 class FeatureSpec:
     """One feature of items or users as stored in a data set.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from sparcode.config.section import Fraction, Positive, Section
 
@@ -32,14 +32,109 @@ class SyntheticConfig(Section):
     seed: int = Field(7, ge=0, description="seed of the generator")
 
 
-class TableConfig(Section):
-    """Column names of a CSV or Parquet table (used when data.source is table)."""
+def _separator_of_text(value: object) -> object:
+    return "\t" if value in ("\\t", "tab") else value
 
+
+Separator = Annotated[str, Field(min_length=1), BeforeValidator(_separator_of_text)]
+"""Text between fields; ``tab`` and a written-out ``\\t`` are the tab, for command lines."""
+
+FEATURE_KINDS = "categorical | multi | path | number | embedding | title"
+
+
+class FeatureColumn(Section):
+    """What a column of an item or user table is: the value of one entry of ``features``.
+
+    Attributes:
+        kind: ``categorical``: one value; ``multi``: several values with ``separator`` between them, or a list
+            column; ``path``: levels from the widest to the narrowest, each a value with all above it;
+            ``number``; ``embedding``: a vector; ``title``: for people, never a feature.
+        separator: between the values (multi, ``|`` unless set) or levels (path, ``/`` unless set).
+        columns: columns of an embedding: a pattern such as ``emb_*``, or the name of a list column; null =
+            the list column with the name of the entry.
+        file: ``.npy`` file (n, size) with an embedding, in place of columns.
+        ids: text file with the id of every row of ``file``, one a line.
+    """
+
+    kind: Literal["categorical", "multi", "path", "number", "embedding", "title"]
+    separator: Separator | None = None
+    columns: str | None = Field(None, min_length=1)
+    file: str | None = Field(None, min_length=1)
+    ids: str | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> FeatureColumn:
+        if self.separator is not None and self.kind not in ("multi", "path"):
+            raise ValueError(f"separator belongs to the kinds multi and path, not to {self.kind}")
+        if self.kind != "embedding" and (self.columns or self.file or self.ids):
+            raise ValueError(f"columns, file and ids belong to the kind embedding, not to {self.kind}")
+        if (self.file is None) != (self.ids is None) or (self.file and self.columns):
+            raise ValueError("an embedding is given by columns, or by file and ids together")
+        return self
+
+
+def _column_of_kind(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    return {name: {"kind": column} if isinstance(column, str) else column for name, column in value.items()}
+
+
+Features = Annotated[dict[str, FeatureColumn], BeforeValidator(_column_of_kind)]
+
+
+class FeatureTableConfig(Section):
+    """A table of items or users: a row for each, with features by kind."""
+
+    path: str | None = Field(
+        None, min_length=1, description="file or directory, relative to data.path; null = none"
+    )
+    id_column: str | None = Field(None, description="column with ids, null = named as in the interactions")
+    separator: Separator | None = Field(None, description="CSV field separator, null = as the interactions")
+    encoding: str | None = Field(None, description="encoding of text, null = as the interactions")
+    features: Features = Field(
+        {},
+        description="kind of each column to use, such as {brand: categorical, price: number}",
+        json_schema_extra={"allowed": f"mapping of columns to {FEATURE_KINDS}, or to their settings"},
+    )
+
+
+class TableConfig(Section):
+    """Tables of interactions, items and users (used when data.source is table)."""
+
+    path: str | None = Field(
+        None, min_length=1, description="interactions, relative to data.path; null = data.path itself"
+    )
     user_column: str = Field("user", description="column with user ids")
     item_column: str = Field("item", description="column with item ids")
     rating_column: str | None = Field(None, description="column with ratings, null = implicit feedback")
     timestamp_column: str | None = Field(None, description="column with timestamps, null = no order")
-    separator: str = Field(",", min_length=1, description="CSV field separator")
+    time_format: str | None = Field(
+        None, min_length=1, description="of dates such as %d.%m.%Y; null = numbers or ISO 8601"
+    )
+    event_column: str | None = Field(None, description="column with the kind of event, null = all alike")
+    events: dict[str, Annotated[float, Field(gt=0.0)]] | None = Field(
+        None,
+        min_length=1,
+        description="events to keep and their weights as training targets, null = all, alike",
+        json_schema_extra={"allowed": "mapping of events to numbers > 0, or null"},
+    )
+    separator: Separator | None = Field(
+        None, description="CSV field separator, tab for a tab; null = tab in .tsv, comma in other files"
+    )
+    encoding: str = Field(
+        "utf-8", min_length=1, description="encoding of text without a byte order mark, such as latin-1"
+    )
+    items: FeatureTableConfig = Field(default_factory=FeatureTableConfig, description="table of items")
+    users: FeatureTableConfig = Field(default_factory=FeatureTableConfig, description="table of users")
+
+    @model_validator(mode="after")
+    def _check(self) -> TableConfig:
+        if self.events is not None and self.event_column is None:
+            raise ValueError("data.table.events needs data.table.event_column")
+        for name, table in (("items", self.items), ("users", self.users)):
+            if sum(column.kind == "title" for column in table.features.values()) > 1:
+                raise ValueError(f"data.table.{name}.features has more than one title")
+        return self
 
 
 class DeezerConfig(Section):
@@ -67,6 +162,10 @@ class DataConfig(Section):
     duplicates: Literal["keep_first", "keep_last", "keep_all", "error"] = Field(
         "keep_first", description="what to do with a repeated (user, item) pair"
     )
+    bad_rows: Literal["error", "skip"] = Field(
+        "error", description="a malformed row of a table stops, or is left out and counted (table)"
+    )
+    max_bad_share: Share = Field(0.01, description="largest share of bad rows of a table that skip allows")
     protocol: Literal["leave_one_out", "ratio", "global_time", "pre_split"] = Field(
         "leave_one_out", description="how interactions are divided into train, valid and test"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from sparcode.config.schema import Config
 from sparcode.config.section import Section
@@ -91,7 +91,9 @@ def _summary(section: type[Section]) -> str:
 
 
 def section_classes(annotation: Any) -> list[type[Section]]:
-    """The section that a field holds, or those that it may hold; empty for a plain value."""
+    """The section that a field holds, or those that it may hold; empty for a plain value or a mapping."""
+    if get_origin(annotation) is dict:
+        return []
     return [
         part
         for part in (annotation, *get_args(annotation))
@@ -101,6 +103,8 @@ def section_classes(annotation: Any) -> list[type[Section]]:
 
 def describe_allowed(schema: dict[str, Any]) -> str:
     """Words for the JSON schema of one field, such as ``integer > 0`` or ``CPU | GPU | Ascend``."""
+    if "allowed" in schema:
+        return str(schema["allowed"])
     if "anyOf" in schema:
         return " or ".join(describe_allowed(option) for option in schema["anyOf"])
     if "enum" in schema:

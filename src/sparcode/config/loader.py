@@ -239,6 +239,15 @@ def _fault_error(
     fault: Mapping[str, Any], keys: Mapping[str, KeyInfo], origins: Mapping[str, str], source: str
 ) -> ConfigError:
     path = _path(_keys_of(fault["loc"]))
+    mapping = _mapping_around(path, keys)
+    if mapping is not None:
+        return ConfigError(
+            "wrong entry of the mapping",
+            where=f"{path} ({_origin(path, origins) or source})",
+            expected=mapping.allowed,
+            received=_shown(fault["input"]),
+            remedy=fault["msg"].removeprefix("Value error, "),
+        )
     if fault["type"] == "union_tag_invalid":
         path += ".name"
         fault = {**fault, "input": fault["ctx"]["tag"]}
@@ -265,6 +274,15 @@ def _fault_error(
     return ConfigError(
         "wrong value", where=where, expected=key.allowed, received=_shown(fault["input"]), remedy=remedy
     )
+
+
+def _mapping_around(path: str, keys: Mapping[str, KeyInfo]) -> KeyInfo | None:
+    """The key whose value is a mapping that ``path`` is an entry of."""
+    parent = path.rpartition(".")[0]
+    while parent and parent not in keys:
+        parent = parent.rpartition(".")[0]
+    key = keys.get(parent)
+    return key if key is not None and not key.is_section else None
 
 
 def _keys_of(location: Sequence[str | int]) -> list[str | int]:

@@ -17,8 +17,12 @@ from sparcode.config.data_schema import DataConfig
 from sparcode.data.dataset_directory import (
     DESCRIPTION,
     REMEDY,
+    ROLES,
+    TITLES,
+    WEIGHTS,
     check_files,
     feature_file,
+    number_file,
     read_array,
     read_description,
     read_json,
@@ -29,7 +33,7 @@ from sparcode.data.known import check_known_counts
 from sparcode.data.pipeline import build_contents
 from sparcode.data.sources import read_source
 from sparcode.errors import DataError
-from sparcode.types import FeatureSpec
+from sparcode.types import FeatureRole, FeatureSpec
 
 __all__ = ["Dataset", "Interactions", "prepare_dataset", "preprocess"]
 
@@ -74,6 +78,17 @@ class Dataset:
         user_ids: external ids by internal user number.
         user_vocab: by name of categorical and multi user features: external values by stored id, 0 = missing.
         item_vocab: the same for item features.
+        item_titles: titles for people; internal item ``i`` is ``item_titles[i - 1]``, empty = it has none;
+            None = the source has no titles. No feature.
+        item_numbers: by name of the numbers among the item features: (I + 1,) float64 raw values for filters,
+            NaN = missing, row 0 is the padding item and NaN. The network reads them standardised, as the
+            dense feature of that name: (I + 1, 2), value and 1 if missing.
+        item_roles: how the item features were made of the columns of the item table (source ``table``, else
+            empty): with these and ``item_vocab`` a later row is encoded in the same way. A path is stored as
+            a multi feature that holds every level with all above it. A title has no role.
+        user_roles: the same for user features.
+
+    ``train.weights`` says how often interactions are training targets; None = all alike.
     """
 
     name: str
@@ -95,6 +110,10 @@ class Dataset:
     user_ids: list[str] = field(default_factory=list)
     user_vocab: dict[str, list[str]] = field(default_factory=dict)
     item_vocab: dict[str, list[str]] = field(default_factory=dict)
+    item_titles: list[str] | None = None
+    item_numbers: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    item_roles: tuple[FeatureRole, ...] = ()
+    user_roles: tuple[FeatureRole, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path) -> Dataset:
@@ -111,6 +130,9 @@ class Dataset:
         vocabularies = read_json(directory / "vocabularies.json")
         item_specs = tuple(FeatureSpec(**spec) for spec in description["item_features"])
         user_specs = tuple(FeatureSpec(**spec) for spec in description["user_features"])
+        files = description["sha256"]
+        roles = read_json(directory / ROLES) if ROLES in files else {"user": [], "item": []}
+        item_roles = _roles(roles["item"])
         return cls(
             name=description["name"],
             protocol=description["protocol"],
@@ -120,7 +142,7 @@ class Dataset:
             num_items=num_items,
             fingerprint=description["fingerprint"],
             counts=counts,
-            train=_read_split(directory, "train", counts),
+            train=_read_split(directory, "train", counts, WEIGHTS if WEIGHTS in files else None),
             valid=_read_split(directory, "valid", counts),
             test=_read_split(directory, "test", counts),
             item_features=item_specs,
@@ -131,10 +153,30 @@ class Dataset:
             user_ids=_read_ids(directory / "user_ids.json", num_users),
             user_vocab=vocabularies["user"],
             item_vocab=vocabularies["item"],
+            item_titles=_read_ids(directory / TITLES, num_items) if TITLES in files else None,
+            item_numbers=_read_numbers(directory, item_roles, num_items + 1),
+            item_roles=item_roles,
+            user_roles=_roles(roles["user"]),
         )
 
 
-def _read_split(directory: Path, split: str, counts: dict[str, int]) -> Interactions:
+def _roles(records: list[dict[str, Any]]) -> tuple[FeatureRole, ...]:
+    return tuple(FeatureRole(**{**record, "columns": tuple(record["columns"])}) for record in records)
+
+
+def _read_numbers(
+    directory: Path, roles: tuple[FeatureRole, ...], rows: int
+) -> dict[str, NDArray[np.float64]]:
+    names = [role.name for role in roles if role.kind == "number"]
+    return {
+        name: read_array(directory / number_file(number), np.float64, (rows,))
+        for number, name in enumerate(names)
+    }
+
+
+def _read_split(
+    directory: Path, split: str, counts: dict[str, int], weights_file: str | None = None
+) -> Interactions:
     pointer_file, item_file = directory / f"{split}_indptr.npy", directory / f"{split}_items.npy"
     indptr = read_array(pointer_file, np.int64, (counts["users"] + 1,))
     items = read_array(item_file, np.int32, (counts[split],))
@@ -148,7 +190,9 @@ def _read_split(directory: Path, split: str, counts: dict[str, int]) -> Interact
             received=f"{items.min()} .. {items.max()}",
             remedy=REMEDY,
         )
-    return Interactions(indptr, items)
+    if weights_file is None:
+        return Interactions(indptr, items)
+    return Interactions(indptr, items, read_array(directory / weights_file, np.float32, items.shape))
 
 
 def _read_features(
@@ -230,7 +274,8 @@ def relevant_section(config: DataConfig) -> dict[str, Any]:
 
     The sections of other sources are left out.
     """
-    section = config.model_dump(mode="json", exclude=set(IRRELEVANT_KEYS))
+    elsewhere = set() if config.source == "table" else {"bad_rows", "max_bad_share"}
+    section = config.model_dump(mode="json", exclude={*IRRELEVANT_KEYS, *elsewhere})
     relevant: dict[str, Any] = {}
     for key, value in section.items():
         if not isinstance(value, dict):

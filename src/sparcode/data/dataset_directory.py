@@ -10,6 +10,13 @@ Layout (format version 1)::
     {split}_items.npy        (interactions,) int32
     {owner}_feature_{n}.npy  rows of the n-th feature of the users or of the items (row 0 = padding)
 
+and where the source has them::
+
+    train_weights.npy        (train interactions,) float32 > 0, when they differ
+    roles.json               {"user": [role, ...], "item": [role, ...]}: how features were made of columns
+    item_number_{n}.npy      (items + 1,) float64 raw numbers of the n-th role of kind number, NaN = missing
+    item_titles.json         titles; position + 1 = internal item id
+
 The directory appears under its name complete or not at all: it is written beside its place and renamed.
 """
 
@@ -32,6 +39,7 @@ from sparcode.files import file_sha256, replacing_directory, text_sha256, write_
 FORMAT = "sparcode-dataset"
 FORMAT_VERSION = 1
 DESCRIPTION = "dataset.json"
+WEIGHTS, ROLES, TITLES = "train_weights.npy", "roles.json", "item_titles.json"
 REMEDY = "delete the directory and preprocess the raw data again"
 
 FINGERPRINT_KEYS = (
@@ -62,6 +70,7 @@ class DatasetContents:
         item_ids: external ids.
         user_features: encoded features, one row per user.
         item_features: encoded features, one row per item and the padding row in front.
+        item_titles: titles of the items, or None.
         counts: users, items and interactions, before and after filtering and per split.
         section: the part of the data section that determines the contents.
         files: raw files.
@@ -76,6 +85,7 @@ class DatasetContents:
     item_ids: list[str]
     user_features: EncodedFeatures
     item_features: EncodedFeatures
+    item_titles: list[str] | None
     counts: dict[str, int]
     section: dict[str, Any]
     files: tuple[Path, ...]
@@ -106,10 +116,15 @@ def _write_files(directory: Path, contents: DatasetContents) -> None:
     for owner, features in (("user", contents.user_features), ("item", contents.item_features)):
         for number, spec in enumerate(features.specs):
             arrays[feature_file(owner, number)] = features.arrays[spec.name]
+    for number, values in enumerate(contents.item_features.numbers.values()):
+        arrays[number_file(number)] = values
+    if contents.splits["train"].weights is not None:
+        arrays[WEIGHTS] = contents.splits["train"].weights
     for file, array in arrays.items():
         np.save(directory / file, array, allow_pickle=False)
     write_json(directory / "user_ids.json", contents.user_ids, indent=None)
     write_json(directory / "item_ids.json", contents.item_ids, indent=None)
+    _write_roles(directory, contents)
     vocabularies = {
         "user": contents.user_features.vocabularies,
         "item": contents.item_features.vocabularies,
@@ -117,6 +132,22 @@ def _write_files(directory: Path, contents: DatasetContents) -> None:
     write_json(directory / "vocabularies.json", vocabularies, indent=None)
     checksums = {file.name: file_sha256(file) for file in sorted(directory.iterdir())}
     write_json(directory / DESCRIPTION, _describe(contents, checksums))
+
+
+def _write_roles(directory: Path, contents: DatasetContents) -> None:
+    roles = {
+        "user": [asdict(role) for role in contents.user_features.roles],
+        "item": [asdict(role) for role in contents.item_features.roles],
+    }
+    if any(role["columns"] for role in (*roles["user"], *roles["item"])):
+        write_json(directory / ROLES, roles, indent=None)
+    if contents.item_titles is not None:
+        write_json(directory / TITLES, contents.item_titles, indent=None)
+
+
+def number_file(number: int) -> str:
+    """File name of the raw values of the n-th number of the items."""
+    return f"item_number_{number}.npy"
 
 
 def feature_file(owner: str, number: int) -> str:

@@ -26,9 +26,9 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from sparcode.config.data_schema import DataConfig
-from sparcode.data.columns import check_columns
 from sparcode.data.parquet import open_parquet, read_columns
 from sparcode.data.raw import TEST, TRAIN, VALID, RawFeature, RawInteractions
+from sparcode.data.table_data import check_columns
 from sparcode.errors import ConfigError, DataError
 
 PARTS = {"train": TRAIN, "validation": VALID, "test": TEST}

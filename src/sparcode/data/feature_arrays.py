@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sparcode.data.raw import RawFeature
 from sparcode.data.vocabulary import feature_vocabulary
 from sparcode.errors import DataError
-from sparcode.types import FeatureSpec
+from sparcode.types import FeatureRole, FeatureSpec
 
 
 @dataclass
@@ -24,11 +24,15 @@ class EncodedFeatures:
         arrays: by feature name: categorical (rows,) int32, multi (rows, width) int32 padded with 0,
             dense (rows, size) float32.
         vocabularies: by name of categorical and multi features: external values, position = stored id.
+        roles: how every feature was made of its source.
+        numbers: by name of number features: raw values, float64 rows as in ``arrays``, NaN = missing.
     """
 
     specs: list[FeatureSpec] = field(default_factory=list)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
     vocabularies: dict[str, list[str]] = field(default_factory=dict)
+    roles: list[FeatureRole] = field(default_factory=list)
+    numbers: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def encode_features(
@@ -55,7 +59,12 @@ def encode_features(
                 expected=f"more than {int(kept.max())}",
                 received=len(feature.values),
             )
-        array, spec, vocabulary = _encode_feature(feature, kept)
+        role = _role(feature, kept)
+        encoded.roles.append(role)
+        if feature.kind == "number":
+            values = np.asarray(feature.values, np.float64)[kept]
+            encoded.numbers[feature.name] = np.concatenate([[np.nan] * padding_row, values])
+        array, spec, vocabulary = _encode_feature(feature, kept, role)
         if padding_row:
             array = np.concatenate([np.zeros((1, *array.shape[1:]), dtype=array.dtype), array])
         encoded.specs.append(spec)
@@ -65,9 +74,24 @@ def encode_features(
     return encoded
 
 
+def _role(feature: RawFeature, kept: NDArray[np.int64]) -> FeatureRole:
+    role = FeatureRole(feature.name, feature.kind, feature.columns, feature.separator)
+    if feature.kind != "number":
+        return role
+    values = np.asarray(feature.values, np.float64)[kept]
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return role
+    spread = float(known.std())
+    return replace(role, mean=float(known.mean()), scale=spread if spread > 0.0 else 1.0)
+
+
 def _encode_feature(
-    feature: RawFeature, kept: NDArray[np.int64]
+    feature: RawFeature, kept: NDArray[np.int64], role: FeatureRole
 ) -> tuple[NDArray[Any], FeatureSpec, list[str] | None]:
+    if feature.kind == "number":
+        numbers = role.standardised(np.asarray(feature.values, np.float64)[kept])
+        return numbers, FeatureSpec(feature.name, "dense", size=2, width=2), None
     if feature.kind == "dense":
         dense = np.asarray(feature.values, dtype=np.float32)[kept]
         size = dense.shape[1]

@@ -17,8 +17,13 @@ from sparcode.errors import ConfigError, DataError
 Rows = NDArray[np.int64]
 
 
-def select_rows(raw: RawInteractions, config: DataConfig) -> Rows:
+def select_rows(raw: RawInteractions, config: DataConfig, counts: dict[str, int] | None = None) -> Rows:
     """Apply all filters of the data section.
+
+    Args:
+        raw: what the source delivered.
+        config: the data section.
+        counts: takes ``repeated_interactions``, if any were dropped.
 
     Returns:
         (kept,) int64 row numbers sorted by user, then timestamp, then file order (a stable order: equal
@@ -30,7 +35,10 @@ def select_rows(raw: RawInteractions, config: DataConfig) -> Rows:
     """
     rows = rated_at_least(raw, config.min_rating)
     rows = in_time_order(raw, rows)
+    before = len(rows)
     rows = without_duplicates(raw, rows, config.duplicates)
+    if counts is not None and len(rows) < before:
+        counts["repeated_interactions"] = before - len(rows)
     rows = k_core(raw, rows, config.min_user_interactions, config.min_item_interactions)
     if not len(rows):
         raise DataError(
@@ -76,9 +84,30 @@ def without_duplicates(raw: RawInteractions, rows: Rows, policy: str) -> Rows:
     return rows[~_repeated(raw, rows, keep)]
 
 
+def strongest_weights(raw: RawInteractions, rows: Rows, policy: str) -> NDArray[np.float32] | None:
+    """Weight of every row: the largest of all interactions of its pair, unless duplicates are kept.
+
+    Returns:
+        (kept,) float32; None when all weights are the same.
+    """
+    if raw.weights is None:
+        return None
+    weights = raw.weights[rows]
+    if policy != "keep_all":
+        pairs = _pairs(raw, np.arange(len(raw.users)))
+        order = np.lexsort((raw.weights, pairs))
+        ordered = pairs[order]
+        last = np.flatnonzero(np.diff(ordered, append=-1))
+        weights = raw.weights[order[last]][np.searchsorted(ordered[last], _pairs(raw, rows))]
+    return weights if len(weights) and weights.min() < weights.max() else None
+
+
+def _pairs(raw: RawInteractions, rows: Rows) -> NDArray[np.int64]:
+    return raw.users[rows].astype(np.int64) * len(raw.item_ids) + raw.items[rows]
+
+
 def _repeated(raw: RawInteractions, rows: Rows, keep: str) -> NDArray[np.bool_]:
-    pairs = raw.users[rows].astype(np.int64) * len(raw.item_ids) + raw.items[rows]
-    return pd.Series(pairs).duplicated(keep=keep).to_numpy()  # type: ignore[arg-type]
+    return pd.Series(_pairs(raw, rows)).duplicated(keep=keep).to_numpy()  # type: ignore[arg-type]
 
 
 def _refuse_duplicates(raw: RawInteractions, rows: Rows) -> None:

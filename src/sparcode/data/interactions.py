@@ -15,10 +15,12 @@ class Interactions:
     Attributes:
         indptr: (U + 1,) int64; the items of user ``u`` are ``items[indptr[u]:indptr[u + 1]]``.
         items: (n,) int32 internal item ids in [1, num_items], oldest first when the data set is ordered.
+        weights: (n,) float32 > 0, how often each is drawn as a training target against others; None = alike.
     """
 
     indptr: NDArray[np.int64]
     items: NDArray[np.int32]
+    weights: NDArray[np.float32] | None = None
 
     def of(self, user: int) -> NDArray[np.int32]:
         """Items of one user, a view: (count,) int32."""

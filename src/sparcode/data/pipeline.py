@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from sparcode.config.data_schema import DataConfig
 from sparcode.data.dataset_directory import DatasetContents
 from sparcode.data.feature_arrays import encode_features
-from sparcode.data.filters import Rows, select_rows
+from sparcode.data.filters import Rows, select_rows, strongest_weights
 from sparcode.data.interactions import Interactions, group_by_user
 from sparcode.data.raw import TEST, TRAIN, VALID, RawInteractions
 from sparcode.data.splits import SortedRows, split_rows
@@ -32,9 +33,14 @@ def build_contents(raw: RawInteractions, config: DataConfig, section: dict[str, 
     Raises:
         ConfigError, DataError: see :func:`select_rows` and :func:`split_rows`.
     """
-    rows = select_rows(raw, config)
-    kept_users, users = _renumber(raw.users, rows, len(raw.user_ids), raw.complete_catalogue)
-    kept_items, items = _renumber(raw.items, rows, len(raw.item_ids), raw.complete_catalogue)
+    further = dict(raw.notes)
+    rows = select_rows(raw, config, further)
+    every_user, every_item = (
+        np.arange(len(ids)) if raw.complete_catalogue else None for ids in (raw.user_ids, raw.item_ids)
+    )
+    catalogue = raw.catalogue if raw.catalogue is not None else every_item
+    kept_users, users = _renumber(raw.users, rows, len(raw.user_ids), every_user)
+    kept_items, items = _renumber(raw.items, rows, len(raw.item_ids), catalogue)
     items += 1  # id 0 is padding
     splits = _divide(raw, rows, users, items, len(kept_users), config)
     user_side = encode_features(raw.user_features, kept_users, padding_row=False)
@@ -49,20 +55,22 @@ def build_contents(raw: RawInteractions, config: DataConfig, section: dict[str, 
         item_ids=[raw.item_ids[item] for item in kept_items],
         user_features=user_side,
         item_features=item_side,
-        counts=_counts(raw, splits, len(kept_users), len(kept_items)),
+        item_titles=None if raw.item_titles is None else [raw.item_titles[item] for item in kept_items],
+        counts={**_counts(raw, splits, len(kept_users), len(kept_items)), **further},
         section=section,
         files=raw.files,
     )
 
 
 def _renumber(
-    codes: NDArray[np.int32], rows: Rows, size: int, keep_all: bool
+    codes: NDArray[np.int32], rows: Rows, size: int, also: NDArray[np.integer] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Positions that stay, ascending, and the code of every row counted among them."""
     selected = codes[rows]
-    if keep_all:
-        return np.arange(size, dtype=np.int64), selected
-    kept = np.flatnonzero(np.bincount(selected, minlength=size))
+    counts = np.bincount(selected, minlength=size)
+    if also is not None:
+        counts[also] += 1
+    kept = np.flatnonzero(counts)
     lookup = np.zeros(size, dtype=np.int32)
     lookup[kept] = np.arange(len(kept), dtype=np.int32)
     return kept, lookup[selected]
@@ -85,10 +93,14 @@ def _divide(
         ),
         config,
     )
-    return {
+    splits = {
         name: group_by_user(users[labels == label], items[labels == label], num_users)
         for name, label in SPLITS.items()
     }
+    weights = strongest_weights(raw, rows, config.duplicates)
+    if weights is not None:
+        splits["train"] = replace(splits["train"], weights=weights[labels == TRAIN])
+    return splits
 
 
 def _counts(

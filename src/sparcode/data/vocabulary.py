@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 from numpy.typing import NDArray
 
 from sparcode.data.raw import MISSING
@@ -57,6 +58,16 @@ def encode_dictionary(codes: NDArray[Any], values: Sequence[str]) -> tuple[NDArr
     rank = {value: position for position, value in enumerate(ordered)}
     lookup = np.fromiter((rank[value] for value in values), dtype=np.int32, count=len(values))
     return lookup[codes], ordered
+
+
+def encode_texts(texts: pl.Series) -> tuple[NDArray[np.int32], list[str]]:
+    """Replace texts by their rank among the distinct ones.
+
+    Returns:
+        (n,) int32 positions in the sorted list, and the sorted list.
+    """
+    encoded = texts.to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode()
+    return encode_dictionary(encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist())
 
 
 def feature_vocabulary(values: Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sparcode.data import delimited
+from sparcode.data import text_tables
 from sparcode.data.dataset import preprocess
 from sparcode.data.movielens import read_movielens
 from sparcode.errors import DataError
@@ -60,7 +60,7 @@ BAD_FIELDS = [
     ("2::10::1", "malformed line; expected 4 fields separated by '::'; received 3 fields"),
     ("2::10::1::50::9", "malformed line"),
     ("x::10::1::50", "userId is not an integer; received 'x'"),
-    ("2::-10::1::50", "movieId is not a non-negative integer; received '-10'"),
+    ("2::-10::1::50", "movieId is negative; received '-10'"),
     ("2::10::five::50", "rating is not a number; received 'five'"),
     ("2::10::nan::50", "rating is NaN"),
     ("2::10::1::-50", "timestamp is negative; received '-50'"),
@@ -88,7 +88,7 @@ def test_bad_lines_are_named(write, make_config, line, what, suffix):
 
 @pytest.mark.parametrize("bad", [0, 1, 57, 198, 199])
 def test_bad_line_is_found_in_every_block(write, make_config, monkeypatch, bad):
-    monkeypatch.setattr(delimited, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(text_tables, "BLOCK_BYTES", 64)
     lines = [f"{row % 9},{row},4.5,{1000 + row}" for row in range(200)]
     path = write("ratings.csv", HEADER + "\n".join(lines) + "\n")
     assert len(read_movielens(make_config("movielens")).users) == 200
