@@ -14,6 +14,15 @@ def main(argv: list[str]) -> None:
 
     arguments = parse_preprocess(argv)
 
+    if arguments.inspect:
+        from sparcode.data.inspect_files import inspect_files
+
+        found = inspect_files(arguments.inspect)
+        for line in (*found.notes, *(f"warning: {warning}" for warning in found.warnings)):
+            print(line, file=sys.stderr)
+        print(found.yaml, end="")
+        return
+
     from sparcode.pipeline.preprocess import preprocess_run
 
     dataset = preprocess_run(arguments)

@@ -10,9 +10,15 @@ from sparcode.config.schema import Config, DeviceConfig
 
 @dataclass(frozen=True)
 class PreprocessArguments:
-    """Arguments of preprocess.py; ``--input`` and ``--output`` are already in ``config.data``."""
+    """Arguments of preprocess.py; ``--input`` and ``--output`` are already in ``config.data``.
+
+    Attributes:
+        config: with the raw data and the data set directory.
+        inspect: tables to guess a configuration for, in place of preprocessing.
+    """
 
     config: Config
+    inspect: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

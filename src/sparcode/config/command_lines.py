@@ -56,8 +56,17 @@ def parse_preprocess(argv: Sequence[str]) -> PreprocessArguments:
     parser = build_parser("preprocess.py", "Turns raw files into a data set directory.")
     parser.add_argument("--input", metavar="RAW", help="raw file or directory; sets data.path")
     parser.add_argument("--output", metavar="DIR", help="data set directory; sets data.dataset_dir")
+    parser.add_argument(
+        "--inspect",
+        metavar="FILE",
+        nargs="+",
+        type=Path,
+        default=(),
+        help="print a configuration for these tables (interactions, items, users) and stop",
+    )
     flags = parser.parse(argv)
-    return PreprocessArguments(_config_of(flags, {"input": "data.path", "output": "data.dataset_dir"}))
+    config = _config_of(flags, {"input": "data.path", "output": "data.dataset_dir"})
+    return PreprocessArguments(config, tuple(flags.inspect))
 
 
 def parse_train(argv: Sequence[str]) -> TrainArguments:

@@ -151,13 +151,15 @@ class SequenceBatches:
     """Ordered data: windows of at most L items; the item after each position is that position's target.
 
     A sequence longer than L + 1 is cut into windows from its end. Of all targets of a batch a random
-    ``batch_size * targets_per_sequence`` are used, so that every batch has the same shape.
+    ``batch_size * targets_per_sequence`` are used, so that every batch has the same shape. With weights a
+    target takes part in an epoch with the probability ``weight / largest weight``.
     """
 
     every_position = True
 
     def __init__(self, train: Interactions, options: BatchOptions) -> None:
         self._items = np.asarray(train.items)
+        self._keep = None if train.weights is None else train.weights / train.weights.max()
         self._options = options
         self._users, self._starts, self._lengths = _windows(train.indptr, options.history_length)
         self.rows_per_batch = options.batch_size
@@ -188,6 +190,8 @@ class SequenceBatches:
         place = np.where(present, first[:, None] + counts[:, None] - 1 - age[None], 0)
         history = np.where(present, self._items[place], 0).astype(np.int32)
         queries = np.flatnonzero(present)
+        if self._keep is not None:
+            queries = _thinned(queries, self._keep[place.reshape(-1)[queries] + 1], rng)
         if len(queries) > self.queries_per_batch:
             queries = np.sort(rng.choice(queries, self.queries_per_batch, replace=False))
         positives = self._items[place.reshape(-1)[queries] + 1]
@@ -201,6 +205,7 @@ class PairBatches:
     every user; the history of a pair are the L items that follow it in that circular order, which makes it a
     uniformly random subset of the user's other items and never holds the positive itself. With
     ``vary_history`` their number is random as well, so that a model learns what few items, or none, tell.
+    With weights the pairs of an epoch are drawn in proportion to them, with replacement.
     """
 
     every_position = False
@@ -213,8 +218,12 @@ class PairBatches:
         self._counts = counts
         self._options = options
         self._with_history = with_history
+        self._chance: NDArray[np.float64] | None = None
         usable = counts[self._owner] >= (2 if with_history else 1)
         self._pairs = np.flatnonzero(usable)
+        if train.weights is not None:
+            weights = train.weights[self._pairs].astype(np.float64)
+            self._chance = weights / weights.sum()
         self.rows_per_batch = self.queries_per_batch = options.batch_size
         self.queries_per_row = 1
         self.steps_per_epoch = -(-len(self._pairs) // options.batch_size)
@@ -223,8 +232,12 @@ class PairBatches:
         """The batches of one epoch, drawn from the seed and the number of the epoch."""
         seed, size = self._options.seed, self._options.batch_size
         rng = np.random.default_rng([seed, _SHUFFLE, number])
-        items = self._items[np.lexsort((rng.random(len(self._items)), self._owner))]
+        mixed = np.lexsort((rng.random(len(self._items)), self._owner))
+        items = self._items[mixed]
         order = self._pairs[rng.permutation(len(self._pairs))]
+        if self._chance is not None:
+            drawn = rng.choice(self._pairs, len(self._pairs), p=self._chance)
+            order = np.argsort(mixed)[drawn]  # where the drawn ones are in the mixed order
         for start in range(0, len(order), size):
             batch = self._batch(items, order[start : start + size])
             if self._options.vary_history:
@@ -248,6 +261,17 @@ class PairBatches:
             history[: len(pairs)] = np.where(others == items[pairs][:, None], 0, others)
         queries = np.arange(len(pairs)) * length + length - 1
         return _padded(history, users, queries, items[pairs], size)
+
+
+def _thinned(
+    queries: NDArray[np.int64], keep: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Each query with its probability, but never none of them."""
+    if not len(queries):
+        return queries
+    chance = rng.random(len(queries))
+    kept = queries[chance < keep]
+    return kept if len(kept) else queries[[int(np.argmax(keep - chance))]]
 
 
 def _padded(

@@ -179,10 +179,8 @@ def _cast_dates(text: pl.Series) -> Cast | None:
     what = "with a time zone" if zoned else "without a time zone"
     faults = _faults("is empty", (text == "").fill_null(False) | text.is_null())
     faults += _faults(f"is not a time, expected a date {what} as in other rows", values.is_null())
-    year = text.str.head(4)
-    return Cast(
-        values, [*faults, *_faults(_YEARS_FAULT, ~year.is_between(pl.lit(YEARS[0]), pl.lit(YEARS[1])))]
-    )
+    inside = text.str.head(4).is_between(pl.lit(YEARS[0]), pl.lit(YEARS[1]))
+    return Cast(values, [*faults, *_faults(_YEARS_FAULT, ~inside)])
 
 
 _YEARS_FAULT = f"is outside of the years {YEARS[0]} to {YEARS[1]}"

@@ -65,7 +65,7 @@ def _cast_vectors(series: pl.Series) -> Cast:
         pl.DataFrame({"v": series}).select(pl.col("v").cast(pl.List(pl.Float64), strict=False)).to_series()
     )
     sizes = listed.list.len()
-    size = sizes.mode().max() if listed.drop_nulls().len() else 0
+    size = int(sizes.drop_nulls().mode().to_numpy().max()) if listed.drop_nulls().len() else 0
     faulty = {
         "is empty": listed.is_null(),
         f"is no vector of {size} numbers": (sizes != size).fill_null(True),
@@ -138,7 +138,7 @@ def _vectors(casts: Sequence[Cast]) -> NDArray[np.float64]:
     if not first.dtype.is_nested():
         return np.stack([cast.values.to_numpy() for cast in casts], axis=1).astype(np.float64)
     size = int(first.list.len().max() or 1)  # type: ignore[arg-type]
-    return first.explode().to_numpy().astype(np.float64).reshape(-1, size)
+    return first.explode(empty_as_null=True).to_numpy().astype(np.float64).reshape(-1, size)
 
 
 def read_embedding_file(name: str, vectors: Path, ids: Path, wanted: Sequence[str]) -> RawFeature:

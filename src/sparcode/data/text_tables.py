@@ -147,9 +147,9 @@ class _Parser:
 
     def _unclosed(self, lines: _BlockLines) -> list[int]:
         """Lines with a quote that opens a field and is not closed before the line ends."""
-        separator = re.escape(self.delimiter.encode())
-        field = rb'(?:"(?:[^"]|"")*"(?!")[^%s]*|(?!")[^%s]*)' % (separator, separator)
-        closed = re.compile(rb"%s(?:%s%s)*" % (field, separator, field))
+        separator = re.escape(self.delimiter)
+        field = rf'(?:"(?:[^"]|"")*"(?!")[^{separator}]*|(?!")[^{separator}]*)'
+        closed = re.compile(f"{field}(?:{separator}{field})*".encode())
         return [line for line in lines.holding('"') if not closed.fullmatch(lines.text(line))]
 
     def _drop(self, lines: _BlockLines, line: int, what: str, fields: int | None = None) -> None:
@@ -163,7 +163,7 @@ class _Parser:
 
 
 class _BlockLines:
-    """The lines of a block: where they end, which are parsed, what is wrong with others; blank ones are not."""
+    """The lines of a block: where they end, which are parsed (not the blank ones), what is wrong."""
 
     def __init__(self, block: bytes) -> None:
         self.block = np.frombuffer(block, np.uint8)
@@ -190,6 +190,19 @@ class _BlockLines:
         if self.kept.all():
             return self.block.tobytes()
         return self.block[np.repeat(self.kept, self.sizes)].tobytes()
+
+
+def read_start(path: Path, size: int = 1 << 20) -> bytes:
+    """The first bytes of a file, decompressed.
+
+    Raises:
+        DataError: missing, empty or damaged file.
+    """
+    try:
+        with _open(require_file(path)) as stream:
+            return bytes(stream.read(size))
+    except _UNREADABLE as error:
+        raise DataError(f"damaged file ({error})", where=path, remedy="restore the file") from error
 
 
 def read_header(path: Path, layout: TextLayout) -> tuple[str, ...]:

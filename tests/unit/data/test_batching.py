@@ -255,3 +255,24 @@ def test_histories_of_random_length() -> None:
 def test_ordered_data_have_histories_of_every_length_already() -> None:
     with pytest.raises(ConfigError, match="vary_history"):
         make_batches(tiny_dataset(), BatchOptions(8, 6, 2, 0, vary_history=True))
+
+
+def test_weighted_targets_are_drawn_in_proportion():
+    train = interactions([[1, 2, 3, 4], [5, 6, 7, 8, 9]])
+    weights = np.where(np.isin(train.items, (3, 8)), 4.0, 1.0).astype(np.float32)
+    weighted = replace(train, weights=weights)
+    for source, targets in (
+        (SequenceBatches(weighted, options(2)), (2, 3, 4, 6, 7, 8, 9)),
+        (PairBatches(weighted, options(9), with_history=True), tuple(range(1, 10))),
+    ):
+        drawn: Counter[int] = Counter()
+        for epoch in range(3000):
+            for batch in source.epoch(epoch):
+                real = real_queries(batch)
+                assert real
+                assert all(positive not in history for _, history, positive in real)
+                drawn.update(positive for _, _, positive in real)
+        assert set(drawn) == set(targets)
+        heavy = np.mean([drawn[item] for item in (3, 8)])
+        light = np.mean([drawn[item] for item in targets if item not in (3, 8)])
+        assert heavy / light == pytest.approx(4.0, rel=0.08)
