@@ -246,7 +246,7 @@ def _fault_error(
             where=f"{path} ({_origin(path, origins) or source})",
             expected=mapping.allowed,
             received=_shown(fault["input"]),
-            remedy=fault["msg"].removeprefix("Value error, "),
+            remedy=str(fault["ctx"]["error"]) if fault["type"] == "value_error" else None,
         )
     if fault["type"] == "union_tag_invalid":
         path += ".name"

@@ -21,6 +21,7 @@ from sparcode.data.dataset_directory import (
     TITLES,
     WEIGHTS,
     check_files,
+    check_sources,
     feature_file,
     number_file,
     read_array,
@@ -228,12 +229,13 @@ def prepare_dataset(config: DataConfig) -> Dataset:
 
     Raises:
         ConfigError, DataError, OutputError: see :func:`preprocess`; and DataError when the directory was
-            made by a different data section, naming the key.
+            made by a different data section, naming the key, or of raw files that have changed since.
     """
     directory = Path(config.dataset_dir)
     if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
         return preprocess(config)
-    recorded = read_description(directory).get("config", {})
+    description = read_description(directory)
+    recorded = description.get("config", {})
     current = relevant_section(config)
     for key in sorted(recorded.keys() | current.keys()):
         if recorded.get(key) != current.get(key):
@@ -244,6 +246,8 @@ def prepare_dataset(config: DataConfig) -> Dataset:
                 received=recorded.get(key),
                 remedy="set another data.dataset_dir or delete this directory",
             )
+    if config.path is not None:
+        check_sources(Path(config.path), description, directory)
     return Dataset.load(directory)
 
 

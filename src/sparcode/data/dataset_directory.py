@@ -248,6 +248,32 @@ def check_files(directory: Path, description: dict[str, Any]) -> None:
             )
 
 
+def check_sources(raw: Path, description: dict[str, Any], directory: Path) -> None:
+    """Compare the raw files, where they are at hand, with those that the data set was made of.
+
+    Args:
+        raw: the file or directory ``data.path``.
+        description: of the data set.
+        directory: of the data set, for messages.
+
+    Raises:
+        DataError: a raw file has another content.
+    """
+    root = raw if raw.is_dir() else raw.parent
+    for number, source in enumerate(description.get("sources", [])):
+        path = raw if number == 0 and raw.is_file() else root / source["file"]
+        if not path.is_file():
+            continue
+        if path.stat().st_size != source["bytes"] or file_sha256(path) != source["sha256"]:
+            raise DataError(
+                "the data set was made of another file",
+                where=directory,
+                expected=f"the content of {path}",
+                received=f"that of {source['file']} as it was then",
+                remedy="preprocess again, or set another data.dataset_dir",
+            )
+
+
 def read_array(path: Path, dtype: type[np.generic], shape: tuple[int | None, ...]) -> NDArray[Any]:
     """Memory-map an array.
 

@@ -90,8 +90,11 @@ class _Parser:
             for line in lines.holding("\r"):
                 self._drop(lines, line, "stray carriage return in the line")
         table, wrong = self._parse(lines.kept_text())
-        if b'"' in block and table.num_rows + len(wrong) != lines.num_kept:
-            for line in self._unclosed(lines):
+        lost = table.num_rows + len(wrong) != lines.num_kept
+        if b'"' in block and (lost or not self._is_closed(lines.last_kept())):
+            for line in lines.holding('"'):
+                if self._is_closed(lines.text(line)):
+                    continue
                 self._drop(lines, line, "malformed line, a quote is not closed in its line")
             table, wrong = self._parse(lines.kept_text())
         if table.num_rows + len(wrong) != lines.num_kept:
@@ -145,12 +148,11 @@ class _Parser:
             ),
         )
 
-    def _unclosed(self, lines: _BlockLines) -> list[int]:
-        """Lines with a quote that opens a field and is not closed before the line ends."""
+    def _is_closed(self, line: bytes) -> bool:
+        """Whether every quote that opens a field is closed before the line ends."""
         separator = re.escape(self.delimiter)
         field = rf'(?:"(?:[^"]|"")*"(?!")[^{separator}]*|(?!")[^{separator}]*)'
-        closed = re.compile(f"{field}(?:{separator}{field})*".encode())
-        return [line for line in lines.holding('"') if not closed.fullmatch(lines.text(line))]
+        return re.fullmatch(f"{field}(?:{separator}{field})*".encode(), line) is not None
 
     def _drop(self, lines: _BlockLines, line: int, what: str, fields: int | None = None) -> None:
         lines.kept[line] = False
@@ -184,6 +186,10 @@ class _BlockLines:
         """Kept lines with a character."""
         lines = np.unique(np.searchsorted(self.ends, np.flatnonzero(self.block == ord(character))))
         return [int(line) for line in lines[self.kept[lines]]]
+
+    def last_kept(self) -> bytes:
+        """The last kept line; nothing if there is none."""
+        return self.text(int(np.flatnonzero(self.kept)[-1])) if self.num_kept else b""
 
     def kept_text(self) -> bytes:
         """The kept lines."""

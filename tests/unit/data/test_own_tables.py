@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from own_shop import write_shop
-from sparcode.data.dataset import Dataset, preprocess
+from sparcode.data.dataset import Dataset, prepare_dataset, preprocess
 from sparcode.data.table import read_frames, read_table
 from sparcode.errors import ConfigError, DataError
 
@@ -351,3 +351,24 @@ def test_not_a_frame():
         read_frames([1, 2])
     with pytest.raises(DataError, match="interactions: row 2: user is empty"):
         read_frames(pd.DataFrame({"user": ["a", None], "item": [1, 2]}))
+
+
+def test_a_changed_file_is_not_passed_over(make_config, shop):
+    config = shop_config(make_config)
+    prepare_dataset(config)
+    assert prepare_dataset(config).counts["users"] == 60
+    for name in ("views.csv", "items.csv"):
+        text = (shop / name).read_text()
+        (shop / name).write_text(text.replace("a7", "a_7"))
+        with pytest.raises(
+            DataError, match=rf"the data set was made of another file; .*{name}.*preprocess again"
+        ):
+            prepare_dataset(config)
+        (shop / name).write_text(text)
+    prepare_dataset(config)
+
+
+def test_a_quote_that_is_open_at_the_end_of_the_file(make_config, write):
+    path = write("t.csv", 'user,item,time\nu,a,1\nu,b,"2\n')
+    with pytest.raises(DataError, match=r"t\.csv:3: "):
+        table_of(make_config, path)
