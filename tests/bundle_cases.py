@@ -154,6 +154,8 @@ def make_network(case: Case, dataset: Dataset) -> MatchingNetwork:
     for parameter in network.get_parameters():
         if parameter.name != "score.bias":
             values = rng.normal(0, 0.5, parameter.shape).astype(np.float32)
+            if parameter.name == "tower.id_table":
+                values[0] = 0
             parameter.set_data(type(parameter)(values))
     if isinstance(network, SparCode):
         network.quantizer.fit(rng.normal(size=(32, 3, 4)).astype(np.float32), 0)

@@ -43,7 +43,8 @@ class ItemTower(nn.Cell):
     has many times more history items than candidates, and the encoder has layers of its own.
 
     Args:
-        num_items: catalogue size I; internal ids are 1..I and 0 is padding.
+        num_items: catalogue size I; internal ids are 1..I and 0 is padding, or an item that is known by its
+            features alone: its id token is zero, and training leaves it there.
         width: embedding width d.
         specs: item features besides the id.
         use_ids: whether there is an id token. Without, items are known by their features alone, and an item
@@ -77,12 +78,20 @@ class ItemTower(nn.Cell):
         self.length = options.length
         if use_ids:
             self.id_table = embedding_table(num_items + 1, width, "id_table", options.std)
+            values = self.id_table.asnumpy().copy()
+            values[0] = 0
+            self.id_table.set_data(Tensor(values))
         self.features = nn.CellList([FeatureEmbedding(spec, width, options.std) for spec in specs])
         self.num_item_tokens = int(use_ids) + len(specs)
         self.combines = bool(specs) and options.layers > 0
         if self.combines:
             hidden = [options.hidden_size or width] * options.layers
             self.perceptron = MLP([self.num_item_tokens * width, *hidden, width], zero_output=True)
+
+    @property
+    def takes_new_items(self) -> bool:
+        """Whether features alone make an item: there are some, and an unknown id adds nothing to them."""
+        return bool(len(self.features)) and (not self.use_ids or not self.id_table.asnumpy()[0].any())
 
     def tokens(self, ids: Tensor, feature_rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Item ids (C,) int32, one row tensor per feature -> K_i embeddings (C, d), that of the id first."""

@@ -99,7 +99,7 @@ class Manifest:
         encoder: query encoder graph.
         scorer: interaction graph.
         files: by path within the bundle, every file but the manifest.
-        item_embeddings: whether the graphs know items by their ids, so that only trained ones can be scored.
+        item_embeddings: whether the graphs need the embedding of an id: only trained items can be scored.
         signed_scores: whether token scores add up with their sign, else each after a relu; None = not said
             (bundles of earlier versions).
         trained_items: items 1 .. trained_items are those that the graphs were trained with; None = all.

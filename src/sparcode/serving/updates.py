@@ -156,10 +156,10 @@ class BundleUpdater:
             )
         if number is None and self._bundle.manifest.item_embeddings:
             raise BundleError(
-                f"item {change.item!r} cannot be added: the model has an embedding for each item that it was "
-                "trained with, and none for a new one",
+                f"item {change.item!r} cannot be added: the model knows items by their ids alone, and has "
+                "learnt nothing of this one",
                 where=change.where,
-                remedy="train with data.use_item_ids false, or train again with the item",
+                remedy="train with item features, or train again with the item",
             )
         if number is None and change.features is None:
             raise DataError("a new item needs features", where=change.where, received=repr(change.item))

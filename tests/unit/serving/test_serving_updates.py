@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from bundle_cases import ITEM_FEATURES, NUM_ITEMS, Case, copy_of, exported, external
+from bundle_cases import (
+    ITEM_FEATURES,
+    NUM_ITEMS,
+    Case,
+    copy_of,
+    exported,
+    external,
+    make_network,
+    tiny_dataset,
+)
 from sparcode.errors import BundleError, DataError, OutputError
 from sparcode.serving import Retriever, open_bundle
 from sparcode.serving.updated_bundle import save_bundle
@@ -178,10 +187,24 @@ def test_bad_changes_are_refused_and_change_nothing(changes: dict[str, Any], mes
     assert answers(retriever) == before
 
 
-def test_a_new_item_is_refused_by_a_model_that_knows_items_by_ids() -> None:
+def test_a_new_item_is_refused_by_a_model_that_knows_items_by_ids_alone() -> None:
+    retriever = Retriever.load(exported(Case(features=False)).path)
+    with pytest.raises(BundleError, match=r"'new' cannot be added.*ids alone.*train with item features"):
+        retriever.update(add=[{"item": "new", "features": {}}])
+
+
+def test_a_model_of_ids_and_features_scores_a_new_item_by_its_features() -> None:
     retriever = Retriever.load(exported(BY_IDS).path)
-    with pytest.raises(BundleError, match=r"'new' cannot be added.*data\.use_item_ids false"):
-        retriever.update(add=[{"item": "new", "features": raw_features(3)}])
+    before = answers(retriever)
+    retriever.update(add=[{"item": f"new{n}", "features": raw_features(n)} for n in (7, 2)])
+    after = answers(retriever)
+    scores = [{n: answer.pop(f"new{n}", 0.0) for n in (7, 2)} for answer in after]
+    assert after == before
+    assert any(score > 0 for both in scores for score in both.values())
+    network = make_network(BY_IDS, tiny_dataset())
+    assert network.tower.takes_new_items
+    network.tower.id_table.set_data(network.tower.id_table + 1.0)  # an unknown id would add noise
+    assert not network.tower.takes_new_items
 
 
 def test_a_two_tower_bundle_is_refused() -> None:

@@ -167,6 +167,7 @@ def test_the_learning_rate_of_the_loop_is_the_optimizers() -> None:
     next(steps)
     moved = np.abs(bench.network.tower.id_table.asnumpy() - before).max()
     assert 0.05 < moved < 0.3  # Adam moves by about the learning rate
+    assert not bench.network.tower.id_table.asnumpy()[0].any()  # an unknown item stays zero
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["slots", "shared"])

@@ -199,7 +199,7 @@ def _describe(request: ExportRequest) -> Manifest:
         encoder=_encoder_spec(request, width),
         scorer=_scorer_spec(request, width),
         files={},
-        item_embeddings=network.tower.use_ids,
+        item_embeddings=not network.tower.takes_new_items,
         signed_scores=network.score.signed if isinstance(network, SparCode) else True,
     )
 
