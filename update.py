@@ -18,19 +18,19 @@ def main(argv: list[str]) -> None:
 
         configure(arguments.device, seed=0)
 
+    from sparcode.pipeline.item_tables import read_items
     from sparcode.serving.bundle import open_bundle
+    from sparcode.serving.item_changes import Changes
     from sparcode.serving.updated_bundle import save_bundle
-    from sparcode.serving.updates import BundleUpdater, Changes, read_change_file
+    from sparcode.serving.updates import BundleUpdater
 
+    bundle = open_bundle(arguments.bundle)
     files = (arguments.remove, arguments.add, arguments.rescore)
-    changes = Changes(*[[] if file is None else read_change_file(file) for file in files])
-    updater = BundleUpdater(open_bundle(arguments.bundle))
-    updater.apply(changes)
+    changes = Changes(*[[] if file is None else read_items(bundle, file) for file in files])
+    updater = BundleUpdater(bundle, arguments.strict)
+    report = updater.apply(changes)
     save_bundle(updater.bundle, arguments.output)
-    print(
-        f"{len(changes.add)} items added, {len(changes.remove)} removed, {len(changes.rescore)} rescored: "
-        f"{arguments.output} holds {updater.num_live:,} items"
-    )
+    print(f"{report.text()}: {arguments.output} holds {updater.num_live:,} items")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ from sparcode.index.filters import (
     Has,
     In,
     ItemAttributes,
+    Missing,
     Not,
     Or,
     Predicate,
+    Under,
     category,
     category_set,
     number,
@@ -66,6 +68,10 @@ def holds(predicate: Predicate, row: dict[str, Any]) -> bool:
     if isinstance(predicate, Not):
         return not holds(predicate.part, row)
     value = row[predicate.attribute]
+    if isinstance(predicate, Missing):
+        return value is None or value == () or value == []
+    if isinstance(predicate, Under):  # of a set of paths, each with all above it
+        return any(path == str(predicate.value) for path in value)
     if isinstance(predicate, Has):
         return str(predicate.value) in value
     if isinstance(predicate, In) and isinstance(value, list | tuple):
@@ -108,6 +114,8 @@ LEAVES: st.SearchStrategy[Predicate] = st.one_of(
     st.builds(Compare, st.just("studio"), st.sampled_from(["=", "!="]), TEXT_VALUES),
     st.builds(In, st.just("studio"), st.lists(TEXT_VALUES, min_size=1, max_size=3).map(tuple)),
     st.builds(Has, st.just("odd name"), TEXT_VALUES),
+    st.builds(Under, st.just("odd name"), TEXT_VALUES),
+    st.builds(Missing, st.sampled_from(["year", "studio", "odd name"])),
     st.builds(In, st.just("odd name"), st.lists(TEXT_VALUES, min_size=1, max_size=3).map(tuple)),
 )
 

@@ -114,6 +114,7 @@ class UpdateArguments:
         add, remove, rescore: files of items, None = no items.
         output: bundle directory to write, possibly ``bundle`` itself.
         device: that scores the items.
+        strict: whether it is an error to remove an item that is not there.
     """
 
     bundle: Path
@@ -122,3 +123,4 @@ class UpdateArguments:
     rescore: Path | None
     output: Path
     device: DeviceConfig
+    strict: bool = False

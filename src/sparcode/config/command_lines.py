@@ -234,10 +234,14 @@ def parse_update(argv: Sequence[str]) -> UpdateArguments:
         "--add",
         metavar="FILE",
         type=Path,
-        help='items to add, a JSON object a line: {"item": "id", "features": {...}}; '
+        help="items to add or to replace: CSV, TSV or Parquet with the columns of the item table, or a JSON "
+        'object a line: {"item": "id", "title": "...", "features": {...}}; '
         "for items that were removed before the id alone is enough",
     )
-    parser.add_argument("--remove", metavar="FILE", type=Path, help="items to remove, an id a line")
+    parser.add_argument(
+        "--remove", metavar="FILE", type=Path, help="items to remove, an id a line; unknown ones are counted"
+    )
+    parser.add_argument("--strict", action="store_true", help="refuse to remove items that are not there")
     parser.add_argument(
         "--rescore",
         metavar="FILE",
@@ -258,7 +262,9 @@ def parse_update(argv: Sequence[str]) -> UpdateArguments:
     if flags.add is None and flags.remove is None and flags.rescore is None:
         raise UsageError("nothing to change", where="update.py", expected="--add, --remove or --rescore")
     output = flags.output or bundle
-    return UpdateArguments(bundle, flags.add, flags.remove, flags.rescore, output, device_of(flags))
+    return UpdateArguments(
+        bundle, flags.add, flags.remove, flags.rescore, output, device_of(flags), flags.strict
+    )
 
 
 def _run_parser(prog: str, description: str) -> EntryParser:

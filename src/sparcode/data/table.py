@@ -98,9 +98,9 @@ def read_table(config: DataConfig) -> RawInteractions:
     main = base if table.path is None else resolve(table.path, base)
     layout = TextLayout(table.separator, table.encoding)
     taken = [path for path in sides if path is not None]
-    log = _source(find_files(main, layout, taken))
+    log = file_source(find_files(main, layout, taken))
     items, users = (
-        None if path is None else _source(find_files(path, _layout_of(side, layout)))
+        None if path is None else file_source(find_files(path, layout_of(side, layout)))
         for path, side in zip(sides, (table.items, table.users), strict=True)
     )
     return _assemble(config, log, items, users)
@@ -169,11 +169,13 @@ def _frame_source(frame: pl.DataFrame, name: str) -> Source:
     return Source(frame.columns, read)
 
 
-def _source(files: TableFiles) -> Source:
+def file_source(files: TableFiles) -> Source:
+    """Files as a table that can be read."""
     return Source(files.columns, files.read, files.files)
 
 
-def _layout_of(side: FeatureTableConfig, layout: TextLayout) -> TextLayout:
+def layout_of(side: FeatureTableConfig, layout: TextLayout) -> TextLayout:
+    """How the text of an item or user table is written, by that of the interactions."""
     return TextLayout(side.separator or layout.separator, side.encoding or layout.encoding)
 
 
@@ -187,7 +189,7 @@ def _assemble(config: DataConfig, log: Source, items: Source | None, users: Sour
     codes, ids, sides = {}, {}, {}
     files = list(log.files)
     for column, source, side_config, what in owners:
-        side = None if source is None else _read_side(config, source, side_config, column, what)
+        side = None if source is None else read_side(config, source, side_config, column, what)
         both = [rows.columns[column], *([] if side is None else [side.ids])]
         found, ids[what] = encode_texts(pl.concat(both))
         codes[what], sides[what] = found[: len(both[0])], (side, found[len(both[0]) :])
@@ -197,7 +199,7 @@ def _assemble(config: DataConfig, log: Source, items: Source | None, users: Sour
     titles: dict[str, list[str] | None] = {}
     for what in ("users", "items"):
         side, own = sides[what]
-        features[what], titles[what] = _features(side, own, ids[what])
+        features[what], titles[what] = side_features(side, own, ids[what])
         if side is not None:
             counts.update(_counts_of(what, codes[what], own, len(ids[what]), side.bad))
     item_side, in_catalogue = sides["items"]
@@ -295,9 +297,14 @@ def _log_columns(table: TableConfig) -> list[str]:
     return columns
 
 
-def _read_side(
+def read_side(
     config: DataConfig, source: Source, side: FeatureTableConfig, default_id: str, what: str
 ) -> _Side:
+    """Read an item or user table with the columns that its features need.
+
+    Raises:
+        ConfigError, DataError: as :func:`read_table`.
+    """
     id_column = side.id_column or default_id
     where = f"data.table.{what}.features"
     columns = {
@@ -330,9 +337,16 @@ def _read_side(
     )
 
 
-def _features(
+def side_features(
     side: _Side | None, own: NDArray[np.int32], ids: list[str]
 ) -> tuple[tuple[RawFeature, ...], list[str] | None]:
+    """Features and titles of all ids.
+
+    Args:
+        side: the table, None = there is none.
+        own: (rows,) position in ``ids`` of each of its rows.
+        ids: external ids.
+    """
     if side is None:
         return (), None
     rows = np.full(len(ids), -1, np.int64)

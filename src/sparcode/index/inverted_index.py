@@ -179,6 +179,7 @@ class InvertedIndex:
         if self._filters is None:
             raise UsageError("the index has no item attributes", remedy="give it some by with_attributes()")
         words = self._filters.masks(where, num_queries)
+        self._filters.warn_of_absent(where)
         if words is None:
             return mask
         rows = words.reshape(-1, mask.shape[1])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,14 @@ from sparcode.serving.manifest import (
     POPULARITY_COUNTS_FILE,
     POPULARITY_FILE,
     REMOVED_FILE,
+    ROLES_FILE,
+    TITLES_FILE,
     FileEntry,
     Manifest,
     item_feature_file,
     read_manifest,
 )
-from sparcode.types import FeatureSpec
+from sparcode.types import FeatureRole, FeatureSpec
 
 BUNDLE_ID_KEY = "bundle_id"
 """Entry of the index's metadata that names the bundle it was written for."""
@@ -64,6 +67,9 @@ class Bundle:
             two_tower, other scorers, and bundles that were exported without rescoring.
         crosses: whole rows of the table of crosses, a list for each trained item; None without crosses, and
             of bundles that were exported without rescoring.
+        titles: of internal item ``i`` at ``titles[i - 1]``, empty = it has none; None if nothing has one.
+        roles: ``{"user": {feature: role}, "item": {feature: role}}``: how features were made of the columns
+            of tables; empty where they were not.
     """
 
     directory: Path
@@ -81,6 +87,8 @@ class Bundle:
     attributes: ItemAttributes | None = None
     item_parts: NDArray[np.float16] | None = None
     crosses: Postings | None = None
+    titles: list[str] | None = None
+    roles: Mapping[str, Mapping[str, FeatureRole]] = field(default_factory=dict)
 
 
 def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
@@ -118,6 +126,8 @@ def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
         attributes=_read_attributes(directory / ATTRIBUTES_DIRECTORY, manifest, verify),
         item_parts=_read_item_parts(directory / ITEM_PARTS_FILE, manifest),
         crosses=_read_crosses(directory / CROSSES_DIRECTORY, manifest, verify),
+        titles=_read_titles(directory / TITLES_FILE, manifest),
+        roles=_read_roles(directory / ROLES_FILE, manifest),
     )
     if not np.array_equal(np.sort(bundle.popularity), np.arange(1, items + 1)):
         raise BundleError(
@@ -315,6 +325,35 @@ def _read_item_ids(path: Path, count: int) -> list[str]:
             remedy=_REMEDY,
         )
     return [str(item) for item in ids]
+
+
+def _read_titles(path: Path, manifest: Manifest) -> list[str] | None:
+    if TITLES_FILE not in manifest.files:
+        return None
+    titles = _read_json(path)
+    if not isinstance(titles, list) or len(titles) != manifest.num_items:
+        raise BundleError(
+            "list of titles does not belong to this bundle",
+            where=path,
+            expected=f"{manifest.num_items} titles",
+            remedy=_REMEDY,
+        )
+    return [str(title) for title in titles]
+
+
+def _read_roles(path: Path, manifest: Manifest) -> dict[str, dict[str, FeatureRole]]:
+    if ROLES_FILE not in manifest.files:
+        return {}
+    document = _read_json(path)
+    try:
+        return {
+            owner: {
+                role["name"]: FeatureRole(**{**role, "columns": tuple(role["columns"])}) for role in roles
+            }
+            for owner, roles in document.items()
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        raise BundleError("no roles of features", where=path, received=error, remedy=_REMEDY) from error
 
 
 def _read_vocabularies(path: Path, manifest: Manifest) -> dict[str, dict[str, list[str]]]:

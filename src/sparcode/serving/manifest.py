@@ -32,6 +32,8 @@ ITEMS_FILE = "items.json"
 FEATURES_FILE = "features.json"
 POPULARITY_FILE = "popularity.npy"
 POPULARITY_COUNTS_FILE = "popularity_counts.npy"
+TITLES_FILE = "titles.json"
+ROLES_FILE = "roles.json"
 REMOVED_FILE = "removed.npy"
 CONFIG_FILE = "config.yaml"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -69,7 +69,8 @@ def recommend_file(
 
     A line is ``{"query_id": "u1", "history": ["item", ...], "features": {...}, "exclude": [...], "allow":
     [...], "where": "predicate"}``, answered by ``{"query_id": "u1", "items": [{"item": "external id",
-    "score": 1.23}, ...]}`` with ``"fallback": "popularity"`` when nothing of the query was known.
+    "score": 1.23}, ...]}``, an item with its ``title`` where it has one, and with ``"fallback":
+    "popularity"`` when nothing of the query was known.
     A query without an id is called by its line number. Blank lines are skipped.
 
     Raises:
@@ -99,7 +100,8 @@ def _answer_all(
                 [line.query for line in batch], options.k, options.exclude_seen, options.rescore
             )
             for line, answer in zip(batch, answers, strict=True):
-                stream.write(json.dumps(_answer_document(line.query_id, answer), ensure_ascii=False) + "\n")
+                document = _answer_document(line.query_id, answer, retriever.titles)
+                stream.write(json.dumps(document, ensure_ascii=False) + "\n")
                 report.num_fallbacks += answer.fallback is not None
                 report.unknown += answer.unknown
             report.num_queries += len(batch)
@@ -108,8 +110,13 @@ def _answer_all(
         raise DataError("file holds no query", where=path, expected='{"history": [...]} on each line')
 
 
-def _answer_document(query_id: str, answer: Recommendation) -> dict[str, Any]:
-    items = [{"item": item, "score": score} for item, score in answer.items]
+def _answer_document(query_id: str, answer: Recommendation, titles: Mapping[str, str]) -> dict[str, Any]:
+    items = [
+        {"item": item, "title": titles[item], "score": score}
+        if item in titles
+        else {"item": item, "score": score}
+        for item, score in answer.items
+    ]
     document: dict[str, Any] = {"query_id": query_id, "items": items}
     if answer.fallback is not None:
         document["fallback"] = answer.fallback

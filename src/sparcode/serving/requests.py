@@ -17,6 +17,9 @@ from sparcode.serving.user_features import FeatureValue, external_id, make_featu
 
 QUERY_KEYS = ("query_id", "history", "features", "exclude", "allow", "where")
 
+_SHOWN = 5
+"""Values of predicates that a warning names."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -28,15 +31,23 @@ class UnknownCounts:
         history: items of histories, skipped.
         filters: items of exclude and allow lists, without effect.
         features: feature values, read as missing.
+        users: users without a kept history.
+        values: values of predicates that no item has, such as ``genres "Wra"``.
     """
 
     history: int = 0
     filters: int = 0
     features: int = 0
+    users: int = 0
+    values: frozenset[str] = frozenset()
 
     def __add__(self, other: UnknownCounts) -> UnknownCounts:
         return UnknownCounts(
-            self.history + other.history, self.filters + other.filters, self.features + other.features
+            self.history + other.history,
+            self.filters + other.filters,
+            self.features + other.features,
+            self.users + other.users,
+            self.values | other.values,
         )
 
     def warn(self, where: object) -> None:
@@ -47,9 +58,14 @@ class UnknownCounts:
                 (self.history, "history items skipped"),
                 (self.filters, "excluded or allowed items ignored"),
                 (self.features, "feature values read as missing"),
+                (self.users, "users"),
             )
             if count
         ]
+        if self.values:
+            shown = ", ".join(sorted(self.values)[:_SHOWN])
+            more = f" and {len(self.values) - _SHOWN} more" if len(self.values) > _SHOWN else ""
+            parts.append(f"values in predicates that no item has ({shown}{more})")
         if parts:
             _log.warning("%s: not known to the bundle: %s", where, ", ".join(parts))
 
@@ -90,8 +106,10 @@ class QueryReader:
         self._items = {external: number for number, external in enumerate(bundle.item_ids, start=1)}
         self._names = [spec.name for spec in manifest.user_features]
         vocabularies = bundle.vocabularies.get("user", {})
+        roles = bundle.roles.get("user", {})
         self._readers = [
-            make_feature_reader(spec, vocabularies.get(spec.name, [])) for spec in manifest.user_features
+            make_feature_reader(spec, vocabularies.get(spec.name, []), roles.get(spec.name))
+            for spec in manifest.user_features
         ]
         self._filters = filters
         self._needs_history = manifest.query_kind == "history"
@@ -115,16 +133,21 @@ class QueryReader:
         exclude, unknown_exclude = self._item_list(fields.get("exclude"), f"{where}: exclude")
         allow, unknown_allow = self._item_list(fields.get("allow"), f"{where}: allow")
         values = self._features(fields.get("features"), where)
+        wanted = self._predicate(fields.get("where"), f"{where}: where", predicate)
+        absent = [] if wanted is None or self._filters is None else self._filters.absent_values(wanted)
         return Query(
             history=history,
             user_rows=tuple(value.row for value in values),
             exclude=exclude,
             allow=None if fields.get("allow") is None else allow,
-            where=self._predicate(fields.get("where"), f"{where}: where", predicate),
+            where=wanted,
             is_known=any(value.is_known for value in values)
             or (self._needs_history and bool((history <= self._encoder_items).any())),
             unknown=UnknownCounts(
-                unknown_history, unknown_exclude + unknown_allow, sum(value.num_unknown for value in values)
+                unknown_history,
+                unknown_exclude + unknown_allow,
+                sum(value.num_unknown for value in values),
+                values=frozenset(absent),
             ),
         )
 

@@ -18,12 +18,13 @@ from sparcode.index.bitsets import contains
 from sparcode.index.filters import FilterCompiler, Predicate, parse_predicate
 from sparcode.padding import pad_histories
 from sparcode.serving.bundle import Bundle, open_bundle
+from sparcode.serving.item_changes import Changes, UpdateReport, read_changes
 from sparcode.serving.requests import Query, QueryReader, UnknownCounts, permitted_items
 from sparcode.serving.rescorer import Rescorer
 from sparcode.serving.search import Filters, make_searcher
 from sparcode.serving.session import EncoderSession
 from sparcode.serving.updated_bundle import save_bundle
-from sparcode.serving.updates import BundleUpdater, Changes, read_changes
+from sparcode.serving.updates import BundleUpdater
 
 BATCH_SIZE = 256
 """Queries encoded and searched at once."""
@@ -67,6 +68,8 @@ class Retriever:
         """Read queries and predicates by the items and attributes of a bundle."""
         self._filters = FilterCompiler(bundle.attributes) if bundle.attributes is not None else None
         self._reader = QueryReader(bundle, self._filters)
+        pairs = zip(bundle.item_ids, bundle.titles or (), strict=False)
+        self._titles = {item: title for item, title in pairs if title}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, verify: bool = True, num_threads: int = 1) -> Retriever:
@@ -87,32 +90,38 @@ class Retriever:
         """The opened bundle."""
         return self._bundle
 
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """Titles for people by external id, of items that have one."""
+        return self._titles
+
     def update(
         self,
         *,
         add: Sequence[Mapping[str, Any] | str] = (),
         remove: Sequence[str] = (),
         rescore: Sequence[Mapping[str, Any] | str] = (),
-    ) -> None:
+    ) -> UpdateReport:
         """Change the catalogue; later answers see it. The directory is unchanged until :meth:`save`.
 
         Args:
-            add: items that are no results now: ``{"item": id, "features": {name: value, ...}}``, or the id of
-                one that was removed.
-            remove: external ids of items that shall be no results any more.
+            add: new items, or others that are replaced: ``{"item": id, "title": text, "features": {name:
+                value, ...}}``; or the id of one that was removed.
+            remove: external ids of items that shall be no results any more; others are counted.
             rescore: items to rescore, in the form of ``add``: with other features, or by the same.
 
         Raises:
-            DataError: an item is unknown, named twice or malformed, or is to be added although it is there.
+            DataError: an item is named twice or malformed, or is to be rescored and unknown.
             BundleError: a new item although the model knows items by their ids; a two-tower bundle.
         """
         if self._updater is None:
             self._updater = BundleUpdater(self._bundle)
         parts = (read_changes(items, name) for name, items in
                  (("remove", remove), ("add", add), ("rescore", rescore)))  # fmt: skip
-        self._updater.apply(Changes(*parts))
+        report = self._updater.apply(Changes(*parts))
         self._bundle = self._updater.bundle
         self._read_by(self._bundle)
+        return report
 
     def save(self, output: str | os.PathLike[str]) -> None:
         """Write the bundle with all updates; it may replace the directory that it was loaded from.

@@ -57,6 +57,8 @@ def save_bundle(bundle: Bundle, output: Path) -> None:
 
 def _write_items(directory: Path, bundle: Bundle) -> None:
     write_json(directory / names.ITEMS_FILE, bundle.item_ids, indent=None)
+    if bundle.titles is not None:
+        write_json(directory / names.TITLES_FILE, bundle.titles, indent=None)
     arrays: dict[str, NDArray[Any]] = {
         names.POPULARITY_FILE: bundle.popularity,
         names.POPULARITY_COUNTS_FILE: bundle.popularity_counts,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,42 +14,11 @@ from sparcode.errors import BundleError, DataError
 from sparcode.index.search.rescoring import half_parts
 from sparcode.serving.bundle import Bundle
 from sparcode.serving.item_attributes import changed_attributes
+from sparcode.serving.item_changes import Changes, ItemChange, UpdateReport
 from sparcode.serving.session import ScorerSession
-from sparcode.serving.user_features import FeatureValue, external_id, make_feature_reader
-
-ITEM_KEYS = ("item", "features")
+from sparcode.serving.user_features import FeatureValue, make_feature_reader
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ItemChange:
-    """An item to add or to rescore.
-
-    Attributes:
-        item: external id.
-        features: raw values by name; None = as the bundle has them. What is left out is missing.
-        where: what the change is called in messages.
-    """
-
-    item: str
-    features: Mapping[str, Any] | None = None
-    where: str = "item"
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What to change; no item is named twice.
-
-    Attributes:
-        remove: items that are no results any more.
-        add: items that are no results now: new ones, or removed ones.
-        rescore: items to rescore, with other features or by the same.
-    """
-
-    remove: Sequence[ItemChange] = field(default_factory=tuple)
-    add: Sequence[ItemChange] = field(default_factory=tuple)
-    rescore: Sequence[ItemChange] = field(default_factory=tuple)
 
 
 class _RowScorer:
@@ -77,12 +44,13 @@ class BundleUpdater:
 
     Args:
         bundle: a sparcode bundle.
+        strict: whether it is an error to remove an item that is not there.
 
     Raises:
         BundleError: a two-tower bundle.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, strict: bool = False) -> None:
         if bundle.live is None:
             raise BundleError(
                 "items of a two-tower bundle cannot be changed",
@@ -91,12 +59,18 @@ class BundleUpdater:
             )
         self._live = bundle.live
         self._bundle = bundle
+        self._strict = strict
         self._numbers = {external: number for number, external in enumerate(bundle.item_ids, start=1)}
         self._session: ScorerSession | None = None
-        specs, vocabularies = bundle.manifest.item_features, bundle.vocabularies.get("item", {})
+        vocabularies, roles = bundle.vocabularies.get("item", {}), bundle.roles.get("item", {})
         self._readers = {
-            spec.name: make_feature_reader(spec, vocabularies.get(spec.name, [])) for spec in specs
+            spec.name: make_feature_reader(
+                spec, vocabularies.get(spec.name, []), roles.get(spec.name), cut=True
+            )
+            for spec in bundle.manifest.item_features
         }
+        attributes = () if bundle.attributes is None else bundle.attributes.names
+        self._names = list(dict.fromkeys([*self._readers, *attributes, *roles]))
 
     @property
     def bundle(self) -> Bundle:
@@ -108,52 +82,77 @@ class BundleUpdater:
         """Items that can be results."""
         return self._live.num_live
 
-    def apply(self, changes: Changes) -> None:
+    def apply(self, changes: Changes) -> UpdateReport:
         """Apply changes; everything is checked before anything is changed.
 
         Raises:
-            DataError: an item twice, unknown, live although it is to be added or the reverse; a malformed
-                feature.
+            DataError: an item twice, or to rescore and unknown; a malformed feature; where the updater is
+                strict, an unknown item to remove.
             BundleError: a new item, but the model knows items by their ids.
         """
         self._check(changes)
-        fresh = [change.item for change in changes.add if change.item not in self._numbers]
-        features = {
-            change.item: self._read_features(change)
-            for change in (*changes.add, *changes.rescore)
-            if change.features is not None
-        }
+        live = {change.item for change in changes.add if self._is_live(change.item)}
+        removed = [change for change in changes.remove if self._is_live(change.item)]
+        added = [change for change in changes.add if change.item not in live]
+        replaced = [change for change in changes.add if change.item in live and change.features is not None]
+        titled = [c for c in changes.add if c.item in live and c.features is None and c.title is not None]
+        fresh = [change.item for change in added if change.item not in self._numbers]
+        given = [c for c in (*changes.add, *changes.rescore) if c.features is not None]
+        features = self._read_features(given)
         first = self._bundle.manifest.num_items + 1
         numbers = {**self._numbers, **{item: number for number, item in enumerate(fresh, start=first)}}
+        attributes = changed_attributes(self._bundle, numbers, given)
         arrays = self._changed_arrays(numbers, features)
         item_parts = self._changed_parts(numbers, list(features), arrays)
-        for part, put in ((changes.add, self._live.add), (changes.rescore, self._live.rescore)):
+        for part, put in ((added, self._live.add), ((*replaced, *changes.rescore), self._live.rescore)):
             ids = np.sort(np.array([numbers[change.item] for change in part], dtype=np.int64))
             if len(ids):
                 put(ids, self._scorer(ids, arrays))
-        self._live.remove(np.sort(np.array([numbers[change.item] for change in changes.remove], np.int64)))
+        self._live.remove(np.sort(np.array([numbers[change.item] for change in removed], np.int64)))
         self._numbers = numbers
-        self._bundle = replace(self._changed_bundle(fresh, arrays), item_parts=item_parts)
+        titles = self._changed_titles(numbers, (*changes.add, *changes.rescore))
+        self._bundle = replace(
+            self._changed_bundle(fresh, arrays), item_parts=item_parts, attributes=attributes, titles=titles
+        )
+        num_replaced = len(replaced) + len(titled)
+        return UpdateReport(
+            added=len(added),
+            replaced=num_replaced,
+            unchanged=len(live) - num_replaced,
+            removed=len(removed),
+            unknown_removals=len(changes.remove) - len(removed),
+            rescored=len(changes.rescore),
+        )
+
+    def _is_live(self, item: str) -> bool:
+        number = self._numbers.get(item)
+        return number is not None and bool(self._live.contains([number])[0])
 
     def _check(self, changes: Changes) -> None:
         seen: set[str] = set()
-        for part, live in ((changes.remove, True), (changes.add, False), (changes.rescore, True)):
+        for part, must_live in (
+            (changes.remove, self._strict),
+            (changes.add, False),
+            (changes.rescore, True),
+        ):
             for change in part:
                 if change.item in seen:
                     raise DataError("item is named twice", where=change.where, received=repr(change.item))
                 seen.add(change.item)
-                self._check_item(change, live)
+                if must_live and not self._is_live(change.item):
+                    raise DataError(
+                        "item is not in the catalogue",
+                        where=change.where,
+                        received=repr(change.item),
+                        remedy="remove the line, or leave out --strict"
+                        if part is changes.remove
+                        else "add it first",
+                    )
+        for change in changes.add:
+            self._check_new(change)
 
-    def _check_item(self, change: ItemChange, live: bool) -> None:
+    def _check_new(self, change: ItemChange) -> None:
         number = self._numbers.get(change.item)
-        is_live = number is not None and bool(self._live.contains([number])[0])
-        if is_live != live:
-            raise DataError(
-                "item is not in the catalogue" if live else "item is in the catalogue already",
-                where=change.where,
-                received=repr(change.item),
-                remedy="add it first" if live else "rescore it instead, or remove it first",
-            )
         if number is None and self._bundle.manifest.item_embeddings:
             raise BundleError(
                 f"item {change.item!r} cannot be added: the model knows items by their ids alone, and has "
@@ -164,24 +163,37 @@ class BundleUpdater:
         if number is None and change.features is None:
             raise DataError("a new item needs features", where=change.where, received=repr(change.item))
 
-    def _read_features(self, change: ItemChange) -> list[FeatureValue]:
-        given = change.features or {}
-        for name in given:
-            if name not in self._readers:
-                raise DataError(
-                    "unknown feature",
-                    where=change.where,
-                    expected=" | ".join(self._readers) or "no features: the bundle takes none",
-                    received=repr(name),
-                )
-        values = [
-            reader.read(given.get(name), f"{change.where}: feature {name!r}")
-            for name, reader in self._readers.items()
-        ]
-        unknown = sum(value.num_unknown for value in values)
+    def _read_features(self, changes: Sequence[ItemChange]) -> dict[str, list[FeatureValue]]:
+        """What the network reads of the items that bring features."""
+        features, unknown = {}, 0
+        for change in changes:
+            given = change.features or {}
+            for name in given:
+                if name not in self._names:
+                    raise DataError(
+                        "unknown feature",
+                        where=change.where,
+                        expected=" | ".join(self._names) or "no features: the bundle takes none",
+                        received=repr(name),
+                    )
+            features[change.item] = [
+                reader.read(given.get(name), f"{change.where}: feature {name!r}")
+                for name, reader in self._readers.items()
+            ]
+            unknown += sum(value.num_unknown for value in features[change.item])
         if unknown:
-            _log.warning("%s: %d feature values are not known to the bundle", change.where, unknown)
-        return values
+            _log.warning("%d feature values are new to the network, which reads them as missing", unknown)
+        return features
+
+    def _changed_titles(self, numbers: Mapping[str, int], changes: Sequence[ItemChange]) -> list[str] | None:
+        given = {change.item: change.title for change in changes if change.title is not None}
+        old = self._bundle.titles
+        if old is None and not any(given.values()):
+            return None
+        titles = [*(old or ()), *[""] * (len(numbers) - len(old or ()))]
+        for item, title in given.items():
+            titles[numbers[item] - 1] = title
+        return titles
 
     def _changed_arrays(
         self, numbers: Mapping[str, int], features: Mapping[str, list[FeatureValue]]
@@ -230,64 +242,5 @@ class BundleUpdater:
             popularity=np.concatenate([old.popularity, new_ids]),
             popularity_counts=np.concatenate([old.popularity_counts, np.zeros(len(fresh), np.int64)]),
             item_arrays=arrays,
-            attributes=old.attributes
-            if arrays is old.item_arrays
-            else changed_attributes(old, arrays, len(every)),
             removed=every[~self._live.contains(every)],
         )
-
-
-def read_changes(items: Sequence[Mapping[str, Any] | str], where: str) -> list[ItemChange]:
-    """Check the form of changes: external ids, or ``{"item": id, "features": {name: value, ...}}``.
-
-    Args:
-        items: the changes.
-        where: what the list is called in messages.
-
-    Raises:
-        DataError: of another form.
-    """
-    return [_read_change(item, f"{where} {number}") for number, item in enumerate(items, start=1)]
-
-
-def read_change_file(path: Path) -> list[ItemChange]:
-    """Changes of a file, one a line: a JSON object as in :func:`read_changes`, or a plain external id.
-
-    A line is JSON if it begins with ``{``; blank lines are skipped.
-
-    Raises:
-        DataError: the file cannot be read, or a line is malformed; names file and line.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError("items cannot be read", where=path, received=error) from error
-    lines = [(f"{path}:{number}", line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
-    return [_read_line(line, where) for where, line in lines if line]
-
-
-def _read_line(line: str, where: str) -> ItemChange:
-    if not line.startswith("{"):
-        return ItemChange(line, None, where)
-    try:
-        document = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError("line is not JSON", where=where, received=error) from error
-    return _read_change(document, where)
-
-
-def _read_change(document: object, where: str) -> ItemChange:
-    if not isinstance(document, Mapping):
-        return ItemChange(external_id(document, where), None, where)
-    unknown = [key for key in document if key not in ITEM_KEYS]
-    if unknown or "item" not in document:
-        raise DataError(
-            "unknown key of an item" if unknown else "item has no id",
-            where=where,
-            expected=" | ".join(ITEM_KEYS),
-            received=repr(unknown[0]) if unknown else None,
-        )
-    features = document.get("features")
-    if features is not None and not isinstance(features, Mapping):
-        raise DataError("features must be an object by name", where=where, received=repr(features))
-    return ItemChange(external_id(document["item"], where), features, where)

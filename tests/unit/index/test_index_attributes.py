@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from sparcode.errors import IndexFormatError, OutputError, UsageError
+from sparcode.index import InvertedIndex
 from sparcode.index.filters import (
     And,
     Compare,
@@ -67,6 +68,13 @@ def found(attributes: ItemAttributes, where: str) -> list[int]:
         ('not (genres has "War" or `year` > 2000)', [2]),
         ('studio = "Größe" and not not genres has "War"', [1]),
         ("year < 0", []),
+        ("year is missing", [2]),
+        ("year is not missing and year < 1990.5", [1]),
+        ("not (year < 2000) and not year is missing", [3]),
+        ("studio IS MISSING", [2]),
+        ("genres is missing", [2, 3]),
+        ("not genres is not missing", [2, 3]),
+        ('genres under "War"', [1, 4]),
         ("year = 1 or year = 2 and studio = 'b' or year >= 2001", [3]),
     ],
 )
@@ -82,7 +90,13 @@ def test_items_by_hand(attributes: ItemAttributes, where: str, items: list[int] 
     ("where", "message"),
     [
         ("", "position 1: .*the name of an attribute; received the end"),
-        ("year", r"position 5: .*in, not in, has or between; received the end"),
+        ("year", r"position 5: .*is missing, under, in, not in, has or between; received the end"),
+        ("year is", "position 8: .*missing or not missing; received the end"),
+        ("year is not known", "position 13: .*missing; received known"),
+        ("genres under Shoes", "position 14: .*text in quotes"),
+        ("year under 3", "attribute year is a number"),
+        ("studio under 'a'", "attribute studio is a category"),
+        ("age is missing", "unknown attribute"),
         ("year >= ", "position 9: .*number or text in quotes"),
         ("year >= 'a' x", "position 13: .*and, or, or the end; received x"),
         ("(year = 1", "position 10: .*a closing parenthesis; received the end"),
@@ -129,16 +143,42 @@ def test_bad_values_are_refused(attributes: ItemAttributes) -> None:
             make()
 
 
-def test_a_value_that_no_item_has_is_warned_of_once(
-    attributes: ItemAttributes, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("shared", [True, False])
+def test_values_that_no_item_has_are_one_warning_a_search(
+    shared: bool, attributes: ItemAttributes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    compiler = FilterCompiler(attributes)
-    with caplog.at_level(logging.WARNING):
-        for _ in range(2):
-            compiler.compile("genres in ('War', 'Wra')")
-    assert [record.getMessage() for record in caplog.records] == [
-        "no item has genres 'Wra': nothing matches it"
-    ]
+    index = InvertedIndex.from_postings([0, 1], [1], [1.0], num_items=4).with_attributes(attributes)
+    text = "genres in ('War', 'Wra') and not (studio = 'c' or genres under 'x')"
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            index.search([[0]] * 3, 2, where=text if shared else [text, "genres in ('Wra', 'War')", None])
+        assert [record.getMessage() for record in caplog.records] == [
+            'no item has genres "Wra", genres "x", studio "c": nothing matches'
+        ]
+
+
+def test_attributes_may_be_called_like_the_words_after_a_name() -> None:
+    attributes = ItemAttributes({name: number([1, None]) for name in ("is", "under", "missing")})
+    assert found(attributes, "is = 1 and under is not missing") == [1]
+    assert found(attributes, "missing is missing") == [2]
+
+
+def test_rows_can_be_replaced_and_added(attributes: ItemAttributes) -> None:
+    rows = {
+        "year": number([3, 4]),
+        "studio": category(["new", None]),
+        "genres": category_set([["War", "late"], []]),
+    }
+    changed = attributes.with_rows(7, np.array([6, 1]), rows)
+    assert changed.column("year").to_pylist() == [None, 4, None, 2001, 1990.5, None, 3, None]
+    assert changed.column("studio").to_pylist() == [None, None, None, "b", "b", None, "new", None]
+    assert [row or [] for row in changed.column("genres").to_pylist()] == [
+        [], [], [], [], ["War", "War"], [], ["War", "late"], [],
+    ]  # fmt: skip
+    assert found(changed, "genres has 'War' and year <= 3") == [6]
+    assert found(changed, "year is missing") == [2, 5, 7]
+    assert attributes.num_items == 4
 
 
 def test_equivalent_writings_share_one_bitset(attributes: ItemAttributes) -> None:

@@ -12,6 +12,7 @@ from sparcode.errors import BundleError
 from sparcode.index.filters import FilterCompiler
 from sparcode.serving import Retriever, open_bundle
 from sparcode.serving.item_attributes import attributes_of_features, changed_attributes
+from sparcode.serving.item_changes import ItemChange
 from sparcode.types import FeatureSpec
 
 SPECS = [
@@ -63,19 +64,28 @@ def test_damaged_attributes_are_a_damaged_bundle(tmp_path, verify: bool) -> None
         open_bundle(path, verify=verify)
 
 
+def test_numbers_are_those_of_the_source() -> None:
+    raw = np.array([np.nan, 19.5, np.nan, 3.0])
+    attributes = attributes_of_features(SPECS[3:], ARRAYS, VOCABULARIES, {"content": raw})
+    assert attributes is not None
+    assert attributes.column("content").to_pylist() == [None, 19.5, None, 3.0]
+
+
 @pytest.mark.parametrize("features", [True, False])
 def test_attributes_follow_updates(tmp_path, features: bool) -> None:
-    """Of features that the network does not read, new items have none."""
+    """Also those of features that the network does not read."""
     retriever = Retriever.load(exported(Case(item_ids=False, features=True, top_l=6, signed=True)).path)
     if not features:
         unread = replace(retriever.bundle.manifest, item_features=())
         bundle = replace(retriever.bundle, manifest=unread, item_arrays=())
-        changed = changed_attributes(bundle, (), NUM_ITEMS + 2)
+        numbers = {str(item): item for item in range(1, NUM_ITEMS + 3)}
+        late = [ItemChange(str(NUM_ITEMS + 1), {}), ItemChange(str(NUM_ITEMS + 2), {"year": "2030"})]
+        changed = changed_attributes(bundle, numbers, late)
         assert changed is not None
         assert changed.num_items == NUM_ITEMS + 2
         compiler = FilterCompiler(changed)
-        late = compiler.compile("year > 0 or genre in ('War', 'Drama', 'Comedy')")
-        assert int(late[0]) >> (NUM_ITEMS + 1) == 0
+        (words,) = compiler.compile("year > 0 or genre in ('War', 'Drama', 'Comedy')")
+        assert int(words) >> (NUM_ITEMS + 1) == 0b10
         return
     old = retriever.bundle.item_ids[2]
     retriever.update(

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from bundle_cases import (
 )
 from sparcode.errors import BundleError, DataError, OutputError
 from sparcode.serving import Retriever, open_bundle
+from sparcode.serving.item_changes import Changes, read_changes
 from sparcode.serving.updated_bundle import save_bundle
+from sparcode.serving.updates import BundleUpdater
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 from update import main
@@ -166,8 +169,7 @@ def test_damage_in_what_is_copied_is_found_before_the_old_bundle_is_replaced(tmp
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"add": [external(3)]}, "add 1: item is in the catalogue already"),
-        ({"remove": [external(3), "nope"]}, "remove 2: item is not in the catalogue"),
+        ({"add": [{"item": "new", "title": 3}]}, "title is no text"),
         ({"rescore": ["nope"]}, "rescore 1: item is not in the catalogue"),
         ({"remove": [external(3)], "rescore": [external(3)]}, "item is named twice"),
         ({"add": [{"item": "new"}]}, "a new item needs features"),
@@ -185,6 +187,56 @@ def test_bad_changes_are_refused_and_change_nothing(changes: dict[str, Any], mes
     with pytest.raises(DataError, match=message):
         retriever.update(**changes)
     assert answers(retriever) == before
+
+
+def test_removing_what_is_not_there_is_counted_or_refused() -> None:
+    bundle = open_bundle(exported(BY_FEATURES).path)
+    removals = read_changes([external(3), "nope"], "remove")
+    with pytest.raises(DataError, match="remove 2: item is not in the catalogue.*--strict"):
+        BundleUpdater(bundle, strict=True).apply(Changes(remove=removals))
+    updater = BundleUpdater(bundle)
+    report = updater.apply(Changes(remove=removals))
+    assert (report.removed, report.unknown_removals, updater.num_live) == (1, 1, NUM_ITEMS - 1)
+    again = updater.apply(Changes(remove=removals))
+    assert (again.removed, again.unknown_removals) == (0, 2)
+    assert "0 removed (2 more were not there)" in again.text()
+
+
+@pytest.mark.parametrize("case", [BY_FEATURES, replace(BY_IDS, signed=True)], ids=["by features", "by ids"])
+def test_adding_what_is_there_replaces_it(case: Case) -> None:
+    """Features, attributes and postings are as if the item had always been so."""
+    retriever = Retriever.load(exported(case).path)
+    untouched, changed = external(6), external(4)
+    year = {1: "1999", 2: "2001"}[3 - int(open_bundle(exported(case).path).item_arrays[1][9] or 1)]
+    features = {**raw_features(9), "year": year}
+    before = answers(retriever)
+    report = retriever.update(
+        add=[untouched, {"item": changed, "features": features}, {"item": external(5), "title": "Five"}]
+    )
+    assert (report.added, report.replaced, report.unchanged) == (0, 2, 1)
+    assert [items.keys() - {changed} for items in answers(retriever)] == [
+        items.keys() - {changed} for items in before
+    ]
+    expected = Retriever.load(exported(case).path)
+    expected.update(rescore=[{"item": changed, "features": features}])
+    assert answers(retriever) == answers(expected)
+    (named,) = retriever.recommend([{"history": []}], k=50, where=f"year = {year}")
+    assert changed in dict(named)
+    assert retriever.titles == {external(5): "Five"}
+
+
+def test_values_new_to_the_network_are_kept_for_filters(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    retriever = Retriever.load(copy_of(BY_FEATURES, tmp_path / "bundle"))
+    features = {**raw_features(7), "genre": ["Western", "War", "Drama", "Comedy"], "year": "2030"}
+    retriever.update(add=[{"item": "new", "title": "A new one", "features": features}])
+    assert "3 feature values are new to the network" in caplog.text  # Western, 2030, and a third known genre
+    retriever.save(tmp_path / "bundle")
+    for one in (retriever, Retriever.load(tmp_path / "bundle")):
+        (found,) = one.recommend([{"history": []}], k=50, where="genre has 'Western' and year = 2030")
+        assert [item for item, _ in found] == ["new"]
+        assert one.titles == {"new": "A new one"}
 
 
 def test_a_new_item_is_refused_by_a_model_that_knows_items_by_ids_alone() -> None:

@@ -4,7 +4,7 @@ from sparcode.index.filters.attribute_columns import category, category_set, cod
 from sparcode.index.filters.attributes import ItemAttributes
 from sparcode.index.filters.compiler import FilterCompiler
 from sparcode.index.filters.predicate_parser import parse_predicate
-from sparcode.index.filters.predicates import And, Compare, Has, In, Not, Or, Predicate
+from sparcode.index.filters.predicates import And, Compare, Has, In, Missing, Not, Or, Predicate, Under
 
 __all__ = [
     "And",
@@ -13,9 +13,11 @@ __all__ = [
     "Has",
     "In",
     "ItemAttributes",
+    "Missing",
     "Not",
     "Or",
     "Predicate",
+    "Under",
     "category",
     "category_set",
     "coded",

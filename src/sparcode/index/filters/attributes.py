@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from sparcode.errors import IndexFormatError, UsageError
 from sparcode.index.filters.attribute_columns import check_column, kind_of
@@ -77,10 +78,27 @@ class ItemAttributes:
         data = np.frombuffer(sink.getvalue(), np.uint8)
         write_directory(directory, _ATTRIBUTES, {"num_items": self.num_items}, {"table": (data, "|u1")})
 
-    def padded(self, num_items: int) -> ItemAttributes:
-        """The same attributes over a larger catalogue; those of further items are unknown."""
-        rows = pa.array([*range(self.num_items + 1), *[None] * (num_items - self.num_items)], pa.int64())
-        return ItemAttributes({name: column.take(rows) for name, column in self.columns.items()})
+    def with_rows(
+        self, num_items: int, item_ids: NDArray[np.int64], rows: Mapping[str, pa.Array]
+    ) -> ItemAttributes:
+        """The attributes of a catalogue that may be larger, with those of some items replaced.
+
+        Args:
+            num_items: size of the catalogue now; attributes of further items are unknown unless given.
+            item_ids: (n,) items with other attributes.
+            rows: these, a column of n + 1 rows for each name: row 0 is padding, row j + 1 of ``item_ids[j]``.
+        """
+        places = np.arange(num_items + 1)
+        places[item_ids] = self.num_items + 2 + np.arange(len(item_ids))
+        unknown = (places <= num_items) & (places > self.num_items)
+        unknown[item_ids] = False
+        taken = pa.array(places, mask=unknown)
+        return ItemAttributes(
+            {
+                name: pa.concat_arrays([column, rows[name]]).take(taken)
+                for name, column in self.columns.items()
+            }
+        )
 
     @property
     def num_items(self) -> int:

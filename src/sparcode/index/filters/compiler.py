@@ -25,6 +25,7 @@ from sparcode.index.filters.predicates import (
     Compare,
     Has,
     In,
+    Missing,
     Not,
     Or,
     Predicate,
@@ -40,6 +41,9 @@ CACHE_BYTES = 64 << 20
 
 _ENTRY_BYTES = 400
 """What a remembered bitset takes beside its words and its text: objects and the dictionary's place."""
+
+_ABSENT = 10_000
+"""Comparisons with a value that no item has, remembered to be warned of."""
 
 _COMPARISONS = {
     "=": pc.equal,
@@ -70,6 +74,8 @@ class FilterCompiler:
         self._cache: OrderedDict[str, NDArray[np.uint64] | str] = OrderedDict()
         """Bitsets by the text of the normalized predicate, and such texts by other writings of them."""
         self._cached_bytes = 0
+        self._absent: dict[str, list[str]] = {}
+        """Values that no item has by the text of the comparison that names them."""
         self._lock = threading.Lock()
         self._all = _frozen(bits.all_items(attributes.num_items))
 
@@ -84,7 +90,7 @@ class FilterCompiler:
             UsageError: text that is no predicate, an unknown attribute, or a comparison that its kind does
                 not know.
         """
-        if not isinstance(where, str | Compare | In | Has | And | Or | Not):
+        if not isinstance(where, str | Compare | In | Has | Missing | And | Or | Not):
             raise UsageError("not a predicate", expected="a predicate or its text", received=repr(where))
         text = str(where)
         words = self._recall(text)
@@ -112,6 +118,22 @@ class FilterCompiler:
         if all(row is rows[0] for row in rows):
             return None if not rows or rows[0] is self._all else rows[0]
         return np.stack(rows)
+
+    def absent_values(self, where: Predicate | str) -> list[str]:
+        """Values of a predicate that was compiled that no item has, such as ``genres "Wra"``, sorted."""
+        predicate = parse_predicate(where) if isinstance(where, str) else where
+        if isinstance(predicate, Not):
+            return self.absent_values(predicate.part)
+        if isinstance(predicate, And | Or):
+            return sorted({value for part in predicate.parts for value in self.absent_values(part)})
+        return self._absent.get(str(normalized(predicate)), [])
+
+    def warn_of_absent(self, where: Where) -> None:
+        """Log one warning of all values of the predicates of a search that no item has."""
+        given = [where] if isinstance(where, str) or not isinstance(where, Sequence) else where
+        found = {value for one in given if one is not None for value in self.absent_values(one)}
+        if found:
+            _log.warning("no item has %s: nothing matches", ", ".join(sorted(found)))
 
     def _recall(self, text: str) -> NDArray[np.uint64] | None:
         with self._lock:
@@ -149,21 +171,33 @@ class FilterCompiler:
             return self._all & ~self._remembered(predicate.part)
         column = self.attributes.column(predicate.attribute)
         kind = kind_of(column)
+        if isinstance(predicate, Missing):
+            return self._all & ~_known(column, kind)
         if kind == "number":
             holds = _numbers(column, predicate)
             return self._all & _bit_buffer(holds, 0) & _bit_buffer(holds, 1)
         texts = pa.array(_texts(predicate), pa.string())
         vocabulary = column.dictionary if kind == "category" else column.values.dictionary
-        matching = _matching(vocabulary, predicate, texts)
+        matching = pc.is_in(vocabulary, value_set=texts)
+        self._note_absent(predicate, texts.filter(pc.invert(pc.is_in(texts, value_set=vocabulary))))
         holds_of = _categories if kind == "category" else _sets
         return self._all & holds_of(column, predicate, matching)
 
+    def _note_absent(self, predicate: Compare | In | Has, texts: pa.Array) -> None:
+        if not len(texts):
+            return
+        values = [f"{predicate.attribute} {value_text(text)}" for text in texts.to_pylist()]
+        with self._lock:
+            if len(self._absent) >= _ABSENT:
+                self._absent.pop(next(iter(self._absent)))
+            self._absent[str(predicate)] = sorted(values)
 
-def _matching(vocabulary: pa.Array, predicate: Compare | In | Has, texts: pa.Array) -> pa.Array:
-    """(len(vocabulary),) whether each text is one of the predicate's; others of these are warned of."""
-    for text in texts.filter(pc.invert(pc.is_in(texts, value_set=vocabulary))).to_pylist():
-        _log.warning("no item has %s %r: nothing matches it", predicate.attribute, text)
-    return pc.is_in(vocabulary, value_set=texts)
+
+def _known(column: pa.Array, kind: str) -> NDArray[np.uint64]:
+    """The items that have a value."""
+    if kind != "set":
+        return _bit_buffer(column, 0)
+    return bits.pack_bits(pc.fill_null(pc.greater(pc.list_value_length(column), 0), False).to_numpy(False))
 
 
 def _numbers(column: pa.Array, predicate: Compare | In | Has) -> pa.BooleanArray:

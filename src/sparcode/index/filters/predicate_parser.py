@@ -15,9 +15,11 @@ from sparcode.index.filters.predicates import (
     Compare,
     Has,
     In,
+    Missing,
     Not,
     Or,
     Predicate,
+    Under,
     Value,
     checked_value,
 )
@@ -127,13 +129,22 @@ class _Parser:
             return Compare(name, "=" if token.text == "==" else token.text, self._value())
         if self._take("keyword", "has"):
             return Has(name, self._value())
+        if self._take_word("under"):
+            return Under(name, self._value())
+        if self._take_word("is"):
+            negated = self._take("keyword", "not")
+            if not self._take_word("missing"):
+                self._unexpected("missing" if negated else "missing or not missing")
+            return Not(Missing(name)) if negated else Missing(name)
         if self._take("keyword", "between"):
             low = self._value()
             self.expect("keyword", "and", "and")
             return And((Compare(name, ">=", low), Compare(name, "<=", self._value())))
         negated = self._take("keyword", "not")
         self.expect(
-            "keyword", "in", "in" if negated else f"{' '.join(OPERATORS)}, in, not in, has or between"
+            "keyword",
+            "in",
+            "in" if negated else f"{' '.join(OPERATORS)}, is missing, under, in, not in, has or between",
         )
         return Not(In(name, self._values())) if negated else In(name, self._values())
 
@@ -169,6 +180,13 @@ class _Parser:
     def _take(self, kind: str, text: str) -> bool:
         token = self._tokens[self._at]
         found = token.kind == kind and token.text == text
+        self._at += found
+        return found
+
+    def _take_word(self, text: str) -> bool:
+        """Step over a word that is a keyword after a name alone: attributes may be called so."""
+        token = self._tokens[self._at]
+        found = token.kind == "word" and token.text.lower() == text
         self._at += found
         return found
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from sparcode.errors import UsageError
 
 Value: TypeAlias = "int | float | str"
-Predicate: TypeAlias = "Compare | In | Has | And | Or | Not"
+Predicate: TypeAlias = "Compare | In | Has | Under | Missing | And | Or | Not"
 
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=")
 KEYWORDS = frozenset({"and", "or", "not", "in", "has", "between"})
@@ -76,6 +76,24 @@ class Has:
 
     def __str__(self) -> str:
         return f"{name_text(self.attribute)} has {value_text(self.value)}"
+
+
+@dataclass(frozen=True)
+class Under(Has):
+    """The path is the given one or lies below it: a set of every level with all above it holds the value."""
+
+    def __str__(self) -> str:
+        return f"{name_text(self.attribute)} under {value_text(self.value)}"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The item has no value of the attribute; for a set: it is empty."""
+
+    attribute: str
+
+    def __str__(self) -> str:
+        return f"{name_text(self.attribute)} is missing"
 
 
 @dataclass(frozen=True)

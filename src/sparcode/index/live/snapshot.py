@@ -108,6 +108,7 @@ class Snapshot:
         if self.filters is None:
             raise UsageError("the index has no item attributes", remedy="give it some by set_attributes()")
         words = self.filters.masks(where, num_queries)
+        self.filters.warn_of_absent(where)
         if words is None:
             return mask
         permitted = np.zeros((*words.shape[:-1], self.num_items // 64 + 1), dtype=np.uint64)

@@ -6,7 +6,7 @@ import logging
 import shutil
 import tempfile
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +266,12 @@ def _write_ids(directory: Path, request: ExportRequest) -> None:
         "item": {s.name: dataset.item_vocab[s.name] for s in request.item_features if s.kind != "dense"},
     }
     write_json(directory / names.FEATURES_FILE, vocabularies, indent=None)
+    if dataset.item_titles is not None:
+        write_json(directory / names.TITLES_FILE, dataset.item_titles, indent=None)
+    roles = {"user": dataset.user_roles, "item": dataset.item_roles}
+    if any(roles.values()):
+        documents = {owner: [asdict(role) for role in found] for owner, found in roles.items()}
+        write_json(directory / names.ROLES_FILE, documents, indent=None)
     write_text(directory / names.CONFIG_FILE, dump_config(request.config))
 
 
@@ -300,7 +306,9 @@ def _write_for_rescoring(directory: Path, request: ExportRequest) -> None:
 
 def _write_attributes(directory: Path, dataset: Dataset) -> None:
     """All features that can be filtered by, whether or not the network reads them."""
-    attributes = attributes_of_features(dataset.item_features, dataset.item_arrays, dataset.item_vocab)
+    attributes = attributes_of_features(
+        dataset.item_features, dataset.item_arrays, dataset.item_vocab, dataset.item_numbers
+    )
     if attributes is not None:
         attributes.save(directory / names.ATTRIBUTES_DIRECTORY)
 
