@@ -148,7 +148,10 @@ def _interaction(case: Case) -> dict[str, object]:
 def make_network(case: Case, dataset: Dataset) -> MatchingNetwork:
     item_specs, user_specs = (ITEM_FEATURES, USER_FEATURES) if case.features else ((), ())
     shape = DataShape(NUM_ITEMS, LENGTH, item_specs, user_specs, dataset.item_arrays, case.item_ids)
-    network = build_network(make_config(case).model, shape)
+    return with_random_parameters(build_network(make_config(case).model, shape))
+
+
+def with_random_parameters(network: MatchingNetwork) -> MatchingNetwork:
     network.set_train(False)
     rng = np.random.default_rng(11)  # MindSpore's own initialisers depend on what ran before in this process
     for parameter in network.get_parameters():

@@ -74,12 +74,14 @@ class ExportArguments:
         run_dir: run directory written by train.py.
         output: bundle directory to write.
         verbose: whether every figure of the comparison is printed.
+        with_histories: whether the bundle keeps the items and features of every user.
     """
 
     config: Config
     run_dir: Path
     output: Path
     verbose: bool = False
+    with_histories: bool = False
 
 
 @dataclass(frozen=True)

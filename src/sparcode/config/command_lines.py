@@ -164,6 +164,12 @@ def parse_export(argv: Sequence[str]) -> ExportArguments:
         default="MINDIR",
         help="format of the networks; only MINDIR can be written",
     )
+    parser.add_argument(
+        "--with_histories",
+        action="store_true",
+        help="put user data into the bundle: ids, items and features of every user, for "
+        '{"user": "u1"} and --all_users of infer.py',
+    )
     parser.add_argument("--verbose", action="store_true", help="print every figure of the verification")
     flags = parser.parse(argv)
     if flags.file_format != "MINDIR":
@@ -171,7 +177,8 @@ def parse_export(argv: Sequence[str]) -> ExportArguments:
             "this version writes no ONNX", where="--file_format", expected="MINDIR", received="ONNX"
         )
     run_dir, config = _run_of(flags)
-    return ExportArguments(config, run_dir, flags.output or new_bundle(run_dir), flags.verbose)
+    output = flags.output or new_bundle(run_dir)
+    return ExportArguments(config, run_dir, output, flags.verbose, flags.with_histories)
 
 
 def parse_infer(argv: Sequence[str]) -> InferArguments:

@@ -30,7 +30,15 @@ def export_run(arguments: ExportArguments) -> BundleReport | None:
         if run.world.first:
             warn_of_index_loss(summary, run.config, served)
     request = ExportRequest(
-        network, run.dataset, run.config, index, codebooks, arguments.output, served.crosses, served.posterior
+        network,
+        run.dataset,
+        run.config,
+        index,
+        codebooks,
+        arguments.output,
+        served.crosses,
+        served.posterior,
+        arguments.with_histories,
     )
     verified = export_bundle(request) if run.world.first else None
     run.world.leave()

@@ -16,6 +16,7 @@ from sparcode.errors import BundleError, IndexFormatError
 from sparcode.files import file_sha256
 from sparcode.index import InvertedIndex, ItemAttributes, LiveIndex
 from sparcode.index.postings import Postings
+from sparcode.serving.histories import UserHistories, read_histories
 from sparcode.serving.manifest import (
     ATTRIBUTES_DIRECTORY,
     CODEBOOKS_FILE,
@@ -70,6 +71,7 @@ class Bundle:
         titles: of internal item ``i`` at ``titles[i - 1]``, empty = it has none; None if nothing has one.
         roles: ``{"user": {feature: role}, "item": {feature: role}}``: how features were made of the columns
             of tables; empty where they were not.
+        histories: what is known of users; None unless the bundle was told to keep it.
     """
 
     directory: Path
@@ -89,6 +91,7 @@ class Bundle:
     crosses: Postings | None = None
     titles: list[str] | None = None
     roles: Mapping[str, Mapping[str, FeatureRole]] = field(default_factory=dict)
+    histories: UserHistories | None = None
 
 
 def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
@@ -128,6 +131,9 @@ def open_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
         crosses=_read_crosses(directory / CROSSES_DIRECTORY, manifest, verify),
         titles=_read_titles(directory / TITLES_FILE, manifest),
         roles=_read_roles(directory / ROLES_FILE, manifest),
+        histories=read_histories(directory, manifest.user_features, items)
+        if manifest.has_histories
+        else None,
     )
     if not np.array_equal(np.sort(bundle.popularity), np.arange(1, items + 1)):
         raise BundleError(

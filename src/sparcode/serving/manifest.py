@@ -13,6 +13,7 @@ from typing import Any
 
 from sparcode.errors import BundleError
 from sparcode.files import text_sha256, write_json
+from sparcode.serving.histories import DIRECTORY
 from sparcode.types import FeatureSpec
 
 FORMAT_NAME = "sparcode-bundle"
@@ -137,6 +138,11 @@ class Manifest:
     def has_index(self) -> bool:
         """Whether there are posting lists: of codes and crosses, or of crosses beside item vectors."""
         return bool(self.codes)
+
+    @property
+    def has_histories(self) -> bool:
+        """Whether items and features of users are kept."""
+        return any(file.startswith(f"{DIRECTORY}/") for file in self.files)
 
     def required_files(self) -> list[str]:
         """Paths that a bundle of this model cannot do without; of the index, its manifest."""

@@ -71,7 +71,8 @@ def recommend_file(
     [...], "where": "predicate"}``, answered by ``{"query_id": "u1", "items": [{"item": "external id",
     "score": 1.23}, ...]}``, an item with its ``title`` where it has one, and with ``"fallback":
     "popularity"`` when nothing of the query was known.
-    A query without an id is called by its line number. Blank lines are skipped.
+    A query without an id is called by its user, if it names one, or by its line number. Blank lines are
+    skipped.
 
     Raises:
         DataError: the input is missing, empty or malformed, naming file and line.
@@ -164,6 +165,6 @@ def _parse_line(
     except (ValueError, RecursionError) as error:
         raise DataError("line is not JSON", where=where, received=error) from error
     query = retriever.read_query(document, where, predicate)
-    identity = document.get("query_id")
+    identity = document.get("query_id", document.get("user"))
     query_id = str(number) if identity is None else external_id(identity, f"{where}: query_id")
     return query_id, query

@@ -15,7 +15,7 @@ from sparcode.index.filters import And, FilterCompiler, Predicate, parse_predica
 from sparcode.serving.bundle import Bundle
 from sparcode.serving.user_features import FeatureValue, external_id, make_feature_reader
 
-QUERY_KEYS = ("query_id", "history", "features", "exclude", "allow", "where")
+QUERY_KEYS = ("query_id", "user", "history", "features", "exclude", "allow", "where")
 
 _SHOWN = 5
 """Values of predicates that a warning names."""
@@ -114,6 +114,7 @@ class QueryReader:
         self._filters = filters
         self._needs_history = manifest.query_kind == "history"
         self._encoder_items = manifest.encoder_items
+        self._histories = bundle.histories
 
     def read(self, query: object, where: str, predicate: Predicate | None = None) -> Query:
         """Check and translate one query.
@@ -121,7 +122,8 @@ class QueryReader:
         Args:
             query: mapping with ``history`` (items, oldest first; optional for bundles without histories) and
                 optionally ``query_id``, ``features`` (by name), ``exclude`` and ``allow`` (items),
-                and ``where`` (a predicate over item attributes as text, docs/filters.md).
+                and ``where`` (a predicate over item attributes as text, docs/filters.md); or ``user``, whose
+                kept history stands before ``history``, and whose features are those that are not given.
             where: what the query is called in messages.
             predicate: items must fulfil it beside the query's own.
 
@@ -129,10 +131,13 @@ class QueryReader:
             DataError: not of that form; an unknown key; a value of another type.
         """
         fields = self._check_fields(query, where)
+        user, unknown_user = self._user(fields.get("user"), f"{where}: user")
         history, unknown_history = self._item_list(fields.get("history"), f"{where}: history")
+        if user is not None and self._histories is not None:
+            history = np.concatenate([self._histories.of(user).astype(np.int64), history])
         exclude, unknown_exclude = self._item_list(fields.get("exclude"), f"{where}: exclude")
         allow, unknown_allow = self._item_list(fields.get("allow"), f"{where}: allow")
-        values = self._features(fields.get("features"), where)
+        values = self._features(fields.get("features"), where, user)
         wanted = self._predicate(fields.get("where"), f"{where}: where", predicate)
         absent = [] if wanted is None or self._filters is None else self._filters.absent_values(wanted)
         return Query(
@@ -147,6 +152,7 @@ class QueryReader:
                 unknown_history,
                 unknown_exclude + unknown_allow,
                 sum(value.num_unknown for value in values),
+                users=unknown_user,
                 values=frozenset(absent),
             ),
         )
@@ -162,9 +168,23 @@ class QueryReader:
                     "unknown key of a query", where=where, expected=" | ".join(QUERY_KEYS), received=repr(key)
                 )
         needed = "history" if self._needs_history else "features"
-        if query.get(needed) is None:
+        if query.get(needed) is None and query.get("user") is None:
             raise DataError(f"query has no {needed}", where=where, expected=f"key {needed!r}")
         return query
+
+    def _user(self, value: object, where: str) -> tuple[int | None, int]:
+        """Place of a user among the kept ones, and whether it is unknown."""
+        if value is None:
+            return None, 0
+        if self._histories is None:
+            raise DataError(
+                "the bundle keeps no users",
+                where=where,
+                expected="a history in the query",
+                remedy="export the bundle with --with_histories",
+            )
+        user = self._histories.numbers.get(external_id(value, where))
+        return user, int(user is None)
 
     def _item_list(self, values: object, where: str) -> tuple[NDArray[np.int64], int]:
         """Internal ids of the known items, in order, and the number of the others."""
@@ -189,7 +209,7 @@ class QueryReader:
             raise DataError(str(error), where=where) from error
         return own if other is None else And((own, other))
 
-    def _features(self, values: object, where: str) -> list[FeatureValue]:
+    def _features(self, values: object, where: str, user: int | None) -> list[FeatureValue]:
         if values is not None and not isinstance(values, Mapping):
             raise DataError(
                 "features must be an object by name", where=f"{where}: features", received=repr(values)
@@ -204,9 +224,18 @@ class QueryReader:
                     received=repr(name),
                 )
         return [
-            reader.read(given[name], f"{where}: feature {name!r}") if name in given else reader.missing
-            for name, reader in zip(self._names, self._readers, strict=True)
+            reader.read(given[name], f"{where}: feature {name!r}")
+            if name in given
+            else self._kept_feature(place, reader.missing, user)
+            for place, (name, reader) in enumerate(zip(self._names, self._readers, strict=True))
         ]
+
+    def _kept_feature(self, place: int, missing: FeatureValue, user: int | None) -> FeatureValue:
+        """What the bundle keeps of a user."""
+        if user is None or self._histories is None:
+            return missing
+        row = np.asarray(self._histories.feature_rows[place][user])
+        return FeatureValue(row, not np.array_equal(row, missing.row))
 
 
 def permitted_items(filters: FilterCompiler | None, predicate: Predicate | None) -> NDArray[np.uint64] | None:

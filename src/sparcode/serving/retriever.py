@@ -144,7 +144,8 @@ class Retriever:
         Args:
             queries: each ``{"history": [item, ...], "features": {...}, "exclude": [...], "allow": [...],
                 "where": predicate}`` with external ids, oldest first; only ``history`` is required
-                (``features`` by bundles without histories). The last L known items are encoded.
+                (``features`` by bundles without histories). The last L known items are encoded. In place of
+                both, ``{"user": id}`` where the bundle keeps histories; an unknown user gets the fallback.
             k: items per query; fewer are returned when fewer exist, are allowed, or score above 0.
             exclude_seen: leave out all items of the history; None = as the bundle was evaluated.
             where: what items of all answers must fulfil, beside what a query says (docs/filters.md). A query

@@ -263,13 +263,6 @@ def test_ids_become_categories_and_padded_rows_sets() -> None:
     assert coded(["a", "b"], np.array([1, 2, 0, 1])).to_pylist() == [None, "b", None, "a"]
 
 
-def test_rows_of_further_items_are_unknown(attributes: ItemAttributes) -> None:
-    larger = attributes.padded(6)
-    assert larger.num_items == 6
-    assert found(larger, "not year > 0") == [2, 5, 6]
-    assert found(larger, 'genres has "War"') == found(attributes, 'genres has "War"')
-
-
 TEXT = pa.dictionary(pa.int32(), pa.string())
 BROKEN = pa.DictionaryArray.from_arrays(pa.array([None, 1], pa.int32()), ["x"], safe=False)
 

@@ -192,7 +192,7 @@ def test_bad_changes_are_refused_and_change_nothing(changes: dict[str, Any], mes
 def test_removing_what_is_not_there_is_counted_or_refused() -> None:
     bundle = open_bundle(exported(BY_FEATURES).path)
     removals = read_changes([external(3), "nope"], "remove")
-    with pytest.raises(DataError, match="remove 2: item is not in the catalogue.*--strict"):
+    with pytest.raises(DataError, match=r"remove 2: item is not in the catalogue.*--strict"):
         BundleUpdater(bundle, strict=True).apply(Changes(remove=removals))
     updater = BundleUpdater(bundle)
     report = updater.apply(Changes(remove=removals))

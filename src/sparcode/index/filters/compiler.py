@@ -42,8 +42,8 @@ CACHE_BYTES = 64 << 20
 _ENTRY_BYTES = 400
 """What a remembered bitset takes beside its words and its text: objects and the dictionary's place."""
 
-_ABSENT = 10_000
-"""Comparisons with a value that no item has, remembered to be warned of."""
+_ABSENT_BYTES = 1 << 19
+"""What remembering values that no item has may take, the oldest being forgotten first."""
 
 _COMPARISONS = {
     "=": pc.equal,
@@ -76,6 +76,7 @@ class FilterCompiler:
         self._cached_bytes = 0
         self._absent: dict[str, list[str]] = {}
         """Values that no item has by the text of the comparison that names them."""
+        self._absent_bytes = 0
         self._lock = threading.Lock()
         self._all = _frozen(bits.all_items(attributes.num_items))
 
@@ -187,10 +188,14 @@ class FilterCompiler:
         if not len(texts):
             return
         values = [f"{predicate.attribute} {value_text(text)}" for text in texts.to_pylist()]
+        text = str(predicate)
         with self._lock:
-            if len(self._absent) >= _ABSENT:
-                self._absent.pop(next(iter(self._absent)))
-            self._absent[str(predicate)] = sorted(values)
+            if text not in self._absent:
+                self._absent[text] = sorted(values)
+                self._absent_bytes += _note_size(text, values)
+            while self._absent_bytes > _ABSENT_BYTES and len(self._absent) > 1:
+                oldest = next(iter(self._absent))
+                self._absent_bytes -= _note_size(oldest, self._absent.pop(oldest))
 
 
 def _known(column: pa.Array, kind: str) -> NDArray[np.uint64]:
@@ -253,6 +258,10 @@ def _bit_buffer(array: pa.Array, which: int) -> NDArray[np.uint64]:
 def _size(text: str, found: NDArray[np.uint64] | str) -> int:
     held = sys.getsizeof(found) if isinstance(found, str) else found.nbytes
     return _ENTRY_BYTES + sys.getsizeof(text) + held
+
+
+def _note_size(text: str, values: Sequence[str]) -> int:
+    return _ENTRY_BYTES + sys.getsizeof(text) + sum(map(sys.getsizeof, values))
 
 
 def _texts(predicate: Compare | In | Has) -> list[str]:
