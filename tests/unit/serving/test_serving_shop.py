@@ -166,7 +166,7 @@ def test_bad_tables_are_refused(tmp_path: Path) -> None:
     table.write_text(f"{HEADER}\nn1,x,b,Shoes,cheap,,1,2,3,4\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"new\.csv:2: price is not a number.*cheap"):
         read_items(bundle, table)
-    table.write_text("item_id,title\nn1,x\n", encoding="utf-8")
+    table.write_text("item_id,title,emb_0\nn1,x,1\n", encoding="utf-8")
     with pytest.raises(DataError, match="unknown column 'brand'"):
         read_items(bundle, table)
     with pytest.raises(DataError, match=r"no item table.*a JSON object a line"):
