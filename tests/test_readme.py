@@ -1,7 +1,7 @@
 """What the documentation says is there: files, links, commands, configuration keys, defaults.
 
-Commands are not run. They are parsed by the scripts' own parsers, in the order of the page, so that a command
-may only use a run or a bundle that an earlier one has made.
+Commands are not run, but for the inspection of files. They are parsed by the scripts' own parsers, in the
+order of the page, so that a command may only use a run or a bundle that an earlier one has made.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ import re
 import shlex
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import preprocess
 import pytest
 
+from own_shop import write_shop
 from sparcode.config import command_lines
 from sparcode.config.keys import iter_keys
 from sparcode.config.loader import dump_config, load_config
@@ -173,11 +176,13 @@ class Reader:
         directory: where stand-ins for run directories are written.
         runs: run directory as named on the page -> its configuration.
         bundles: bundle directories as named on the page.
+        files: configuration as named on the page -> the file that a command printed.
     """
 
     directory: Path
     runs: dict[str, Config] = field(default_factory=dict)
     bundles: set[str] = field(default_factory=set)
+    files: dict[str, str] = field(default_factory=dict)
 
     def read(self, command: str) -> None:
         """Raises SparcodeError or AssertionError when the command would be refused."""
@@ -188,7 +193,7 @@ class Reader:
             "export.py": self._export,
             "infer.py": self._infer,
             "update.py": self._update,
-            "preprocess.py": lambda argv: assert_parsed(command_lines.parse_preprocess(argv)),
+            "preprocess.py": self._preprocess,
             "scripts/run_standalone_train.sh": self._standalone_train,
             "scripts/run_distribute_train.sh": self._distribute_train,
             "scripts/run_eval.sh": lambda argv: self._eval(["--run_dir", *entry_flags(argv)]),
@@ -202,8 +207,18 @@ class Reader:
         assert words[1] in known, f"{words[1]} is not a command of this project"
         known[words[1]](words[2:])
 
+    def _preprocess(self, argv: list[str]) -> None:
+        if ">" not in argv:
+            assert_parsed(command_lines.parse_preprocess(argv))
+            return
+        place = argv.index(">")
+        shop, name = str(write_shop(self.directory / "shop")), argv[place + 1]
+        self.files[name] = str(self.directory / name)
+        with Path(self.files[name]).open("w", encoding="utf-8") as printed, redirect_stdout(printed):
+            preprocess.main([shop if word == "shop" else word for word in argv[:place]])
+
     def _train(self, argv: list[str]) -> None:
-        parsed = command_lines.parse_train(argv)
+        parsed = command_lines.parse_train([self.files.get(word, word) for word in argv])
         name = str(parsed.output_dir)
         assert parsed.resume == (name in self.runs), f"{name}: a second run needs --resume, a first one none"
         assert self.runs.setdefault(name, parsed.config) == parsed.config
@@ -248,7 +263,7 @@ class Reader:
 
     def _with_stand_in(self, argv: list[str]) -> list[str]:
         """The arguments with the run directory replaced by one that holds the configuration alone."""
-        place = argv.index("--run_dir") + 1
+        place = argv.index("--run_dir") + 1 if "--run_dir" in argv else 0
         name = argv[place]
         assert name in self.runs, f"{name} was not trained before"
         run = self.directory / name
