@@ -90,21 +90,25 @@ class InferArguments:
 
     Attributes:
         bundle: bundle directory written by export.py.
-        input_path: queries, one JSON object a line.
+        input_path: queries, one JSON object a line; None with ``all_users``.
         topk: items per query, at least 1.
         where: predicate that all recommended items must fulfil, as text; None = none.
         rescore: best items of the search that the scorer rescores; None = none.
-        output_path: recommendations, one JSON object a line.
+        output_path: recommendations, one JSON object a line; Parquet with ``all_users``.
         device: that encodes the queries.
+        all_users: recommend to every user of the bundle's histories, or of ``dataset``.
+        dataset: data set directory; None = the users that the bundle keeps.
     """
 
     bundle: Path
-    input_path: Path
+    input_path: Path | None
     topk: int
     where: str | None
     rescore: int | None
     output_path: Path
     device: DeviceConfig
+    all_users: bool = False
+    dataset: Path | None = None
 
 
 @dataclass(frozen=True)

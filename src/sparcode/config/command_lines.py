@@ -193,11 +193,18 @@ def parse_infer(argv: Sequence[str]) -> InferArguments:
         "infer.py",
         "Recommends items from a deployment bundle alone. A query is a JSON object a line, such as "
         '{"query_id": "u1", "history": ["item", ...]}, oldest first; optional: "features": {...}, '
-        '"exclude": [...], "allow": [...], "where": "year >= 1990".',
-        "[BUNDLE] --input FILE --output FILE [flags]",
+        '"exclude": [...], "allow": [...], "where": "year >= 1990"; or {"user": "u1"} where the bundle keeps '
+        "histories.",
+        "[BUNDLE] (--input FILE | --all_users) --output FILE [flags]",
+    )
+    parser.add_argument("--input", metavar="FILE", type=Path, help="queries, a JSON object a line")
+    parser.add_argument(
+        "--all_users",
+        action="store_true",
+        help="recommend to every user that the bundle keeps; writes Parquet, and continues after a kill",
     )
     parser.add_argument(
-        "--input", metavar="FILE", type=Path, required=True, help="queries, a JSON object a line"
+        "--dataset", metavar="DIR", type=Path, help="with --all_users: the users of this data set directory"
     )
     parser.add_argument(
         "--topk", metavar="K", type=positive, default=50, help="items per query (default: 50)"
@@ -217,6 +224,16 @@ def parse_infer(argv: Sequence[str]) -> InferArguments:
     parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="recommendations to write")
     add_device_flags(parser)
     flags = parser.parse(argv)
+    if (flags.input is None) != flags.all_users:
+        raise UsageError(
+            "both --input and --all_users" if flags.all_users else "no queries",
+            where="infer.py",
+            expected="--input FILE or --all_users",
+        )
+    if flags.dataset is not None and not flags.all_users:
+        raise UsageError(
+            "--dataset without --all_users", where="infer.py", expected="--all_users --dataset DIR"
+        )
     return InferArguments(
         _bundle_of(flags) or newest_bundle(),
         flags.input,
@@ -225,6 +242,8 @@ def parse_infer(argv: Sequence[str]) -> InferArguments:
         flags.rescore,
         flags.output,
         device_of(flags),
+        flags.all_users,
+        flags.dataset,
     )
 
 

@@ -88,11 +88,13 @@ def read_histories(bundle: Path, specs: Sequence[FeatureSpec], num_items: int) -
     directory = bundle / DIRECTORY
     try:
         users = json.loads((directory / _USERS).read_bytes())
-        indptr = np.load(directory / _INDPTR, mmap_mode="r", allow_pickle=False)
-        items = np.load(directory / _ITEMS, mmap_mode="r", allow_pickle=False)
-        rows = tuple(
-            np.load(bundle / feature_file(number), mmap_mode="r", allow_pickle=False)
-            for number in range(len(specs))
+        indptr, items, *rows = (
+            np.asarray(np.load(bundle / file, mmap_mode="r", allow_pickle=False))
+            for file in (
+                f"{DIRECTORY}/{_INDPTR}",
+                f"{DIRECTORY}/{_ITEMS}",
+                *(feature_file(number) for number in range(len(specs))),
+            )
         )
     except (OSError, ValueError, EOFError) as error:
         raise BundleError(
@@ -111,4 +113,4 @@ def read_histories(bundle: Path, specs: Sequence[FeatureSpec], num_items: int) -
         raise BundleError("histories do not fit together", where=directory, remedy=_REMEDY)
     if len(items) and not 1 <= items.min() <= items.max() <= num_items:
         raise BundleError("item id out of range", where=directory / _ITEMS, remedy=_REMEDY)
-    return UserHistories([str(user) for user in users], indptr, items, rows)
+    return UserHistories([str(user) for user in users], indptr, items, tuple(rows))

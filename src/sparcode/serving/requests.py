@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sparcode.errors import DataError, UsageError
 from sparcode.index.filters import And, FilterCompiler, Predicate, parse_predicate
 from sparcode.serving.bundle import Bundle
+from sparcode.serving.histories import UserHistories
 from sparcode.serving.user_features import FeatureValue, external_id, make_feature_reader
 
 QUERY_KEYS = ("query_id", "user", "history", "features", "exclude", "allow", "where")
@@ -155,6 +156,31 @@ class QueryReader:
                 users=unknown_user,
                 values=frozenset(absent),
             ),
+        )
+
+    def of_user(self, histories: UserHistories, user: int, predicate: Predicate | None = None) -> Query:
+        """The query of a user whose history is in the ids of the bundle.
+
+        Args:
+            histories: of many users.
+            user: place of one.
+            predicate: items must fulfil it.
+        """
+        history = histories.of(user).astype(np.int64)
+        rows = tuple(np.asarray(values[user]) for values in histories.feature_rows)
+        is_known = self._needs_history and bool((history <= self._encoder_items).any())
+        return Query(
+            history=history,
+            user_rows=rows,
+            exclude=np.zeros(0, np.int64),
+            allow=None,
+            where=predicate,
+            is_known=is_known
+            or any(
+                not np.array_equal(row, reader.missing.row)
+                for row, reader in zip(rows, self._readers, strict=True)
+            ),
+            unknown=UnknownCounts(),
         )
 
     def _check_fields(self, query: object, where: str) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from sparcode.index.bitsets import contains
 from sparcode.index.filters import FilterCompiler, Predicate, parse_predicate
 from sparcode.padding import pad_histories
 from sparcode.serving.bundle import Bundle, open_bundle
+from sparcode.serving.histories import UserHistories
 from sparcode.serving.item_changes import Changes, UpdateReport, read_changes
 from sparcode.serving.requests import Query, QueryReader, UnknownCounts, permitted_items
 from sparcode.serving.rescorer import Rescorer
@@ -25,6 +26,7 @@ from sparcode.serving.search import Filters, make_searcher
 from sparcode.serving.session import EncoderSession
 from sparcode.serving.updated_bundle import save_bundle
 from sparcode.serving.updates import BundleUpdater
+from sparcode.types import NO_ITEM, SearchResult
 
 BATCH_SIZE = 256
 """Queries encoded and searched at once."""
@@ -221,6 +223,38 @@ class Retriever:
             UsageError: k below 1, or rescore below k.
             BundleError: the bundle is too old to be rescored.
         """
+        result, known = self.search(queries, k, exclude_seen, rescore)
+        names, fallback = self._bundle.item_ids, self._bundle.manifest.fallback["name"]
+        return [
+            Recommendation(
+                [
+                    (names[item - 1], float(score))
+                    for item, score in zip(items[items > 0], scores[items > 0], strict=True)
+                ],
+                None if is_known else fallback,
+                query.unknown,
+            )
+            for query, is_known, items, scores in zip(
+                queries, known, result.item_ids, result.scores, strict=True
+            )
+        ]
+
+    def search(
+        self,
+        queries: Sequence[Query],
+        k: int,
+        exclude_seen: bool | None = None,
+        rescore: int | None = None,
+    ) -> tuple[SearchResult, NDArray[np.bool_]]:
+        """As :meth:`answer`, in internal ids.
+
+        Returns:
+            (B, min(k, I)) items and scores, short rows padded with -1 and -inf; and (B,) bool, false for
+            queries that the fallback has answered.
+
+        Raises:
+            UsageError, BundleError: see :meth:`answer`.
+        """
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise UsageError("k out of range", expected="an integer of at least 1", received=k)
         if rescore is not None and (isinstance(rescore, bool) or rescore < k):
@@ -229,22 +263,29 @@ class Retriever:
             )
         k = min(int(k), self._bundle.manifest.num_items)
         skip_seen = self._bundle.manifest.exclude_seen if exclude_seen is None else exclude_seen
-        answers = [
-            Recommendation([], unknown=query.unknown)
-            if query.is_known
-            else self._most_popular(query, k, skip_seen)
-            for query in queries
-        ]
-        places = [place for place, query in enumerate(queries) if query.is_known]
-        if places:
-            found = self._search([queries[place] for place in places], k, skip_seen, rescore)
-            for place, items in zip(places, found, strict=True):
-                answers[place].items.extend(items)
-        return answers
+        item_ids = np.full((len(queries), k), NO_ITEM, np.int64)
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        known = np.array([query.is_known for query in queries], np.bool_)
+        if known.any():
+            found = self._search([q for q in queries if q.is_known], k, skip_seen, rescore)
+            item_ids[known], scores[known] = found.item_ids, found.scores
+        for row in np.flatnonzero(~known):
+            places = self._most_popular(queries[row], k, skip_seen)
+            item_ids[row, : len(places)] = self._bundle.popularity[places]
+            scores[row, : len(places)] = self._bundle.popularity_counts[places]
+        return SearchResult(item_ids, scores), known
 
-    def _search(
-        self, queries: list[Query], k: int, skip_seen: bool, rescore: int | None
-    ) -> list[list[tuple[str, float]]]:
+    def read_user(self, histories: UserHistories, user: int, predicate: Predicate | None = None) -> Query:
+        """The query of a user of kept histories, or of others in the ids of the bundle.
+
+        Args:
+            histories: of many users.
+            user: place of one.
+            predicate: items must fulfil it.
+        """
+        return self._reader.of_user(histories, user, predicate)
+
+    def _search(self, queries: list[Query], k: int, skip_seen: bool, rescore: int | None) -> SearchResult:
         manifest = self._bundle.manifest
         known = manifest.encoder_items if manifest.query_kind == "history" else 0
         histories = [query.history[query.history <= known] for query in queries]
@@ -263,17 +304,14 @@ class Retriever:
         )
         depth = k if rescore is None else min(int(rescore), manifest.num_items)
         result = self._searcher.search(encoded, depth, filters)
-        if rescore is not None:
-            if self._rescorer is None:
-                self._rescorer = Rescorer(self._bundle)
-            result = self._rescorer.rescore(self._bundle, encoded, result, k)
-        return [
-            self._named(items[items > 0], scores)
-            for items, scores in zip(result.item_ids, result.scores, strict=True)
-        ]
+        if rescore is None:
+            return result
+        if self._rescorer is None:
+            self._rescorer = Rescorer(self._bundle)
+        return self._rescorer.rescore(self._bundle, encoded, result, k)
 
-    def _most_popular(self, query: Query, k: int, skip_seen: bool) -> Recommendation:
-        """The k most popular permitted items, with their numbers of training interactions."""
+    def _most_popular(self, query: Query, k: int, skip_seen: bool) -> NDArray[np.int64]:
+        """Places in the popularity ranking of the k most popular permitted items."""
         ranking = self._bundle.popularity
         keep = ~np.isin(ranking, np.concatenate([_excluded(query, skip_seen), self._bundle.removed]))
         if query.allow is not None:
@@ -281,13 +319,7 @@ class Retriever:
         permitted = permitted_items(self._filters, query.where)
         if permitted is not None:
             keep &= contains(permitted, ranking.astype(np.int64))
-        places = np.flatnonzero(keep)[:k]
-        items = self._named(ranking[places], self._bundle.popularity_counts[places])
-        return Recommendation(items, self._bundle.manifest.fallback["name"], query.unknown)
-
-    def _named(self, items: NDArray[Any], scores: NDArray[Any]) -> list[tuple[str, float]]:
-        names = self._bundle.item_ids
-        return [(names[item - 1], float(score)) for item, score in zip(items, scores, strict=False)]
+        return np.flatnonzero(keep)[:k]
 
 
 def _excluded(query: Query, skip_seen: bool) -> NDArray[np.int64]:

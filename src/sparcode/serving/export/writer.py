@@ -6,7 +6,6 @@ import logging
 import shutil
 import tempfile
 import uuid
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,8 @@ from sparcode.model.matchers.two_tower import TwoTower
 from sparcode.model.matching import MatchingNetwork
 from sparcode.serving import manifest as names
 from sparcode.serving.bundle import BUNDLE_ID_KEY, array_layout, file_entry
-from sparcode.serving.histories import UserHistories, write_histories
+from sparcode.serving.export.dataset_histories import histories_of
+from sparcode.serving.histories import write_histories
 from sparcode.serving.item_attributes import attributes_of_features
 from sparcode.serving.manifest import GraphSpec, Manifest, TensorSpec, item_feature_file, write_manifest
 from sparcode.serving.mindir import placeholder
@@ -308,22 +308,6 @@ def _write_for_rescoring(directory: Path, request: ExportRequest) -> None:
     if request.crosses is not None:
         lists = InvertedIndex.from_postings(*request.crosses.lists(), num_items=request.crosses.num_items)
         lists.save(directory / names.CROSSES_DIRECTORY)
-
-
-def histories_of(dataset: Dataset, specs: Sequence[FeatureSpec]) -> UserHistories:
-    """Everything that is known of the users: the items of all splits, and the features of the encoder."""
-    parts = [] if dataset.query_kind == "features" else [dataset.train, dataset.valid, dataset.test]
-    owners = [np.repeat(np.arange(dataset.num_users), np.diff(part.indptr)) for part in parts]
-    users = np.concatenate([np.zeros(0, np.int64), *owners])
-    order = np.argsort(users, kind="stable")  # train, then valid, then test of a user
-    counts = np.bincount(users.astype(np.int64), minlength=dataset.num_users)
-    items = np.concatenate([np.zeros(0, np.int32), *(part.items for part in parts)])
-    return UserHistories(
-        dataset.user_ids,
-        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        items[order].astype(np.int32),
-        tuple(dataset.user_arrays[spec.name] for spec in specs),
-    )
 
 
 def _write_attributes(directory: Path, dataset: Dataset) -> None:
