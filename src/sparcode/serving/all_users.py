@@ -14,7 +14,6 @@ import pyarrow.parquet
 
 from sparcode.errors import OutputError
 from sparcode.files import cannot_write, replacing_file, text_sha256, write_text
-from sparcode.index.filters import Predicate
 from sparcode.progress import Progress
 from sparcode.serving.histories import UserHistories
 from sparcode.serving.retriever import Retriever
@@ -87,7 +86,7 @@ def recommend_all(
     """
     options = options or AllUsersOptions()
     started = time.perf_counter()
-    predicate = retriever.read_predicate(options.where)
+    recommender = UserRecommender(retriever, histories, options)
     directory = output.with_name(f".{output.name}.parts")
     total = len(histories)
     parts = {
@@ -105,7 +104,7 @@ def recommend_all(
                 tables = []
                 for first in range(0, len(users), BATCH):
                     batch = users[first : first + BATCH]
-                    table, count = recommend_users(retriever, histories, batch, options, predicate)
+                    table, count = recommender.table(batch)
                     tables.append(table)
                     fallbacks, done = fallbacks + count, done + len(batch)
                     progress.update(done)
@@ -118,33 +117,53 @@ def recommend_all(
     return AllUsersReport(total, resumed, fallbacks, time.perf_counter() - started)
 
 
-def recommend_users(
-    retriever: Retriever,
-    histories: UserHistories,
-    users: range,
-    options: AllUsersOptions,
-    predicate: Predicate | None = None,
-) -> tuple[pa.Table, int]:
-    """The best items of one batch of users.
+class UserRecommender:
+    """Tables of recommendations for users of one bundle.
 
-    Returns:
-        A table as in :func:`recommend_all`; and how many users were answered by popularity.
+    Args:
+        retriever: of the bundle.
+        histories: users in the ids of the bundle.
+        options: what is recommended.
+
+    Raises:
+        UsageError: a predicate that does not fit the bundle's attributes.
     """
-    queries = [retriever.read_user(histories, user, predicate) for user in users]
-    result, known = retriever.search(queries, options.k, options.exclude_seen, options.rescore)
-    rows, places = np.nonzero(result.item_ids > 0)
-    items = result.item_ids[rows, places]
-    bundle = retriever.bundle
-    names = pa.array([histories.user_ids[user] for user in users], pa.string())
-    columns = {
-        "user": names.take(pa.array(rows)),
-        "item": pa.array([bundle.item_ids[item - 1] for item in items], pa.string()),
-        "score": pa.array(result.scores[rows, places]),
-        "rank": pa.array((places + 1).astype(np.int32)),
-    }
-    if bundle.titles is not None:
-        columns["title"] = pa.array([bundle.titles[item - 1] for item in items], pa.string())
-    return pa.table(columns, schema=_schema(retriever)), int(np.count_nonzero(~known))
+
+    def __init__(self, retriever: Retriever, histories: UserHistories, options: AllUsersOptions) -> None:
+        self._retriever, self._histories, self._options = retriever, histories, options
+        self._predicate = retriever.read_predicate(options.where)
+        bundle = retriever.bundle
+        names = {"item": bundle.item_ids, "title": bundle.titles}
+        self._names = {
+            column: pa.array(["", *texts], pa.string())
+            for column, texts in names.items()
+            if texts is not None
+        }
+
+    def table(self, users: range) -> tuple[pa.Table, int]:
+        """The best items of one batch of users.
+
+        Returns:
+            A table as in :func:`recommend_all`; and how many users were answered by popularity.
+
+        Raises:
+            UsageError: k below 1, or rescore below k.
+        """
+        options = self._options
+        queries = [self._retriever.read_user(self._histories, user, self._predicate) for user in users]
+        result, known = self._retriever.search(queries, options.k, options.exclude_seen, options.rescore)
+        rows, places = np.nonzero(result.item_ids > 0)
+        items = pa.array(result.item_ids[rows, places])
+        user_ids = pa.array([self._histories.user_ids[user] for user in users], pa.string())
+        columns = {
+            "user": user_ids.take(pa.array(rows)),
+            "item": self._names["item"].take(items),
+            "score": pa.array(result.scores[rows, places]),
+            "rank": pa.array((places + 1).astype(np.int32)),
+        }
+        if "title" in self._names:
+            columns["title"] = self._names["title"].take(items)
+        return pa.table(columns, schema=_schema(self._retriever)), int(np.count_nonzero(~known))
 
 
 def _schema(retriever: Retriever) -> pa.Schema:

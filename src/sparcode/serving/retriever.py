@@ -323,7 +323,9 @@ class Retriever:
 
 
 def _excluded(query: Query, skip_seen: bool) -> NDArray[np.int64]:
-    return np.concatenate([query.exclude, query.history]) if skip_seen else query.exclude
+    if not skip_seen:
+        return query.exclude
+    return np.concatenate([query.exclude, query.history]) if len(query.exclude) else query.history
 
 
 def _name(number: int, query: object) -> str:

@@ -15,7 +15,7 @@ from shop_bundle import shop_bundle
 from sparcode.errors import OutputError, UsageError
 from sparcode.serving import Retriever
 from sparcode.serving import all_users as module
-from sparcode.serving.all_users import AllUsersOptions, recommend_all
+from sparcode.serving.all_users import AllUsersOptions, UserRecommender, recommend_all
 from sparcode.serving.export.dataset_histories import histories_for_bundle
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
@@ -70,16 +70,16 @@ def test_a_killed_call_is_continued_and_another_one_begins_anew(
     assert histories is not None
     options = AllUsersOptions(k=5)
     recommend_all(retriever, histories, tmp_path / "whole.parquet", options, part_users=20)
-    original, calls = module.recommend_users, []
+    original, calls = UserRecommender.table, []
 
-    def dies_late(*arguments: object) -> object:
-        calls.append(arguments[2])
+    def dies_late(self: UserRecommender, users: range) -> object:
+        calls.append(users)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return original(*arguments)  # type: ignore[arg-type]
+        return original(self, users)
 
     output = tmp_path / "recs.parquet"
-    monkeypatch.setattr(module, "recommend_users", dies_late)
+    monkeypatch.setattr(UserRecommender, "table", dies_late)
     with pytest.raises(KeyboardInterrupt):
         recommend_all(retriever, histories, output, options, part_users=20)
     assert not output.exists()

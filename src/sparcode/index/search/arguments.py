@@ -145,7 +145,7 @@ def make_id_lists(ids: IdFilter, num_queries: int, num_items: int, name: str) ->
         return _no_lists(num_queries)
     rows = _per_query(ids)
     if rows is None:
-        shared = _clean(ids, num_items, name)
+        shared = _clean(ids, num_items, name).copy()
         return _lists(shared, np.zeros(num_queries, np.int64), np.full(num_queries, len(shared)))
     if len(rows) != num_queries:
         raise UsageError(f"{name} needs one array per query", expected=num_queries, received=len(rows))
@@ -184,7 +184,8 @@ def _clean(ids: IdFilter, num_items: int, name: str) -> NDArray[np.int64]:
         raise UsageError(
             f"item id in {name} out of range", expected=f"at most {num_items}", received=int(array.max())
         )
-    return array[array >= 0].astype(np.int64)
+    kept = array if array.size and int(array.min()) >= 0 else array[array >= 0]
+    return kept.astype(np.int64, copy=False)
 
 
 def _lists(ids: NDArray, starts: NDArray, stops: NDArray) -> IdLists:
