@@ -224,16 +224,7 @@ def parse_infer(argv: Sequence[str]) -> InferArguments:
     parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="recommendations to write")
     add_device_flags(parser)
     flags = parser.parse(argv)
-    if (flags.input is None) != flags.all_users:
-        raise UsageError(
-            "both --input and --all_users" if flags.all_users else "no queries",
-            where="infer.py",
-            expected="--input FILE or --all_users",
-        )
-    if flags.dataset is not None and not flags.all_users:
-        raise UsageError(
-            "--dataset without --all_users", where="infer.py", expected="--all_users --dataset DIR"
-        )
+    _check_queries(flags)
     return InferArguments(
         _bundle_of(flags) or newest_bundle(),
         flags.input,
@@ -245,6 +236,19 @@ def parse_infer(argv: Sequence[str]) -> InferArguments:
         flags.all_users,
         flags.dataset,
     )
+
+
+def _check_queries(flags: argparse.Namespace) -> None:
+    if (flags.input is None) != flags.all_users:
+        raise UsageError(
+            "both --input and --all_users" if flags.all_users else "no queries",
+            where="infer.py",
+            expected="--input FILE or --all_users",
+        )
+    if flags.dataset is not None and not flags.all_users:
+        raise UsageError(
+            "--dataset without --all_users", where="infer.py", expected="--all_users --dataset DIR"
+        )
 
 
 def parse_update(argv: Sequence[str]) -> UpdateArguments:

@@ -18,10 +18,10 @@ from sparcode.progress import Progress
 from sparcode.serving.histories import UserHistories
 from sparcode.serving.retriever import Retriever
 
-BATCH = 1024
+BATCH = 2048
 """Users encoded and searched at once."""
 
-PART = 16 * BATCH
+PART = 8 * BATCH
 """Users of a part, which is a row group of the file in the end."""
 
 _STATE = "state.json"
