@@ -195,7 +195,7 @@ def parse_infer(argv: Sequence[str]) -> InferArguments:
         '{"query_id": "u1", "history": ["item", ...]}, oldest first; optional: "features": {...}, '
         '"exclude": [...], "allow": [...], "where": "year >= 1990"; or {"user": "u1"} where the bundle keeps '
         "histories.",
-        "[BUNDLE] (--input FILE | --all_users) --output FILE [flags]",
+        "[BUNDLE] --input FILE|--all_users --output FILE [flags]",
     )
     parser.add_argument("--input", metavar="FILE", type=Path, help="queries, a JSON object a line")
     parser.add_argument(
