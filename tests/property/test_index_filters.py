@@ -43,7 +43,29 @@ def test_text_is_read_back(predicate: Predicate) -> None:
 
 @settings(max_examples=500, deadline=None)
 @given(
-    st.lists(st.sampled_from(["a", "has", "not", "in", "(", ")", ",", "1", '"x"', "and", "=", "'", "<", "é"]))
+    st.lists(
+        st.sampled_from(
+            [
+                "a",
+                "has",
+                "under",
+                "is",
+                "missing",
+                "not",
+                "in",
+                "(",
+                ")",
+                ",",
+                "1",
+                '"x"',
+                "and",
+                "=",
+                "'",
+                "<",
+                "é",
+            ]
+        )
+    )
 )
 def test_any_text_is_a_predicate_or_one_clear_error(words: list[str]) -> None:
     text = " ".join(words)

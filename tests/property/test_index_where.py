@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attribute_cases import PREDICATES, Table, tables
+from sparcode.data.table_features import path_levels
 from sparcode.errors import UsageError
 from sparcode.index import KERNELS, InvertedIndex, ItemAttributes
-from sparcode.index.bitsets import pack_bits
-from sparcode.index.filters import number
+from sparcode.index.bitsets import pack_bits, unpack_bits
+from sparcode.index.filters import FilterCompiler, category_set, number
 
 SCORES = st.sampled_from([0.1, 0.25, 0.3, 1.0])
 
@@ -70,6 +71,24 @@ def test_where_equals_the_allow_list_of_its_items(
     if options["fill"] and flags is None and exclude is None:
         found = (result.item_ids > 0).sum(axis=1)
         assert found.tolist() == [min(len(row), options["k"]) for row in ids]
+
+
+PATHS = st.lists(st.sampled_from(["Shoes", "Shoe", "Boots", "Red"]), max_size=4)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(PATHS, min_size=1, max_size=70), PATHS.filter(bool))
+def test_under_is_a_prefix_by_levels(paths: list[list[str]], wanted: list[str]) -> None:
+    sets = [path_levels(" / ".join(path), "/") for path in paths]
+    compiler = FilterCompiler(ItemAttributes({"category": category_set(sets)}))
+    text = "/".join(wanted)
+    words = compiler.compile(f'category under "{text}"')
+    found = np.flatnonzero(unpack_bits(words, len(paths) + 1))
+    assert found.tolist() == [n for n, path in enumerate(paths, 1) if path[: len(wanted)] == wanted]
+    known = np.flatnonzero(unpack_bits(compiler.compile("category is not missing"), len(paths) + 1))
+    assert known.tolist() == [n for n, path in enumerate(paths, 1) if path]
+    is_known = any(path[: len(wanted)] == wanted for path in paths)
+    assert compiler.absent_values(f'category under "{text}"') == ([] if is_known else [f'category "{text}"'])
 
 
 def test_an_index_without_attributes_says_so() -> None:

@@ -132,6 +132,7 @@ class UserRecommender:
     def __init__(self, retriever: Retriever, histories: UserHistories, options: AllUsersOptions) -> None:
         self._retriever, self._histories, self._options = retriever, histories, options
         self._predicate = retriever.read_predicate(options.where)
+        retriever.warn_of_absent(self._predicate)
         bundle = retriever.bundle
         names = {"item": bundle.item_ids, "title": bundle.titles}
         self._names = {
@@ -195,7 +196,8 @@ def _open_parts(parts: Path, identity: str) -> None:
     state = parts / _STATE
     if state.exists() and state.read_text(encoding="utf-8") == identity:
         return
-    if parts.exists() and not state.exists() and any(parts.iterdir()):
+    foreign = not state.exists() and parts.exists()
+    if foreign and any(not path.name.endswith(".partial") for path in parts.iterdir()):
         raise OutputError(
             "the place of the parts is taken", where=parts, remedy="move it or choose another output"
         )

@@ -197,6 +197,11 @@ class Retriever:
         permitted_items(self._filters, predicate)
         return predicate
 
+    def warn_of_absent(self, predicate: Predicate | None) -> None:
+        """Log one warning of the values in a predicate that no item has."""
+        if self._filters is not None and predicate is not None:
+            self._filters.warn_of_absent(predicate)
+
     def read_query(self, query: object, where: str, predicate: Predicate | None = None) -> Query:
         """Check one query and translate its ids.
 

@@ -97,6 +97,27 @@ def test_a_killed_call_is_continued_and_another_one_begins_anew(
     assert max(pq.read_table(output).column("rank").to_pylist()) == 4
 
 
+def test_values_that_no_item_has_are_one_warning(
+    retriever: Retriever, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    histories = retriever.bundle.histories
+    assert histories is not None
+    options = AllUsersOptions(k=3, where="brand = 'nobody' or brand in ('brand1', 'nothing')")
+    recommend_all(retriever, histories, tmp_path / "recs.parquet", options, part_users=20)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        'no item has brand "nobody", brand "nothing": nothing matches'
+    ]
+
+
+def test_what_a_call_killed_at_its_very_start_left_is_cleared(retriever: Retriever, tmp_path: Path) -> None:
+    histories = retriever.bundle.histories
+    assert histories is not None
+    (tmp_path / ".recs.parquet.parts").mkdir()
+    (tmp_path / ".recs.parquet.parts" / ".state.json.7.partial").write_text("{", encoding="utf-8")
+    recommend_all(retriever, histories, tmp_path / "recs.parquet", AllUsersOptions(k=3))
+    assert [path.name for path in tmp_path.iterdir()] == ["recs.parquet"]
+
+
 def test_what_is_no_directory_of_parts_is_kept(retriever: Retriever, tmp_path: Path) -> None:
     histories = retriever.bundle.histories
     assert histories is not None
