@@ -136,7 +136,7 @@ class UserRecommender:
         bundle = retriever.bundle
         names = {"item": bundle.item_ids, "title": bundle.titles}
         self._names = {
-            column: pa.array(["", *texts], pa.string())
+            column: pa.array([None, *(text or None for text in texts)], pa.string())
             for column, texts in names.items()
             if texts is not None
         }

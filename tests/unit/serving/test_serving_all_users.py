@@ -143,6 +143,16 @@ def test_users_of_whom_nothing_is_known_get_the_fallback(tmp_path: Path) -> None
     assert [(row["item"], row["score"]) for row in found] == expected
 
 
+def test_an_item_without_a_title_has_none(tmp_path: Path) -> None:
+    retriever = Retriever.load(shop_bundle(with_histories=True).path)
+    histories = retriever.bundle.histories
+    assert histories is not None
+    retriever.update(add=[{"item": "a3", "title": ""}])
+    recommend_all(retriever, histories, tmp_path / "recs.parquet", AllUsersOptions(k=40, exclude_seen=False))
+    rows = pq.read_table(tmp_path / "recs.parquet").to_pylist()
+    assert {row["item"] for row in rows if row["title"] is None} == {"a3"}
+
+
 def test_another_data_set_is_read_by_external_ids_and_values() -> None:
     """As its users would be asked for by hand."""
     case = Case()

@@ -14,10 +14,11 @@ import polars as pl
 import pytest
 
 from bundle_cases import Case, exported
-from shop_bundle import shop_bundle
+from shop_bundle import shop_bundle, shop_request
 from sparcode.errors import BundleError, DataError
 from sparcode.pipeline.item_tables import read_items
 from sparcode.serving import Retriever, open_bundle
+from sparcode.serving.export.exporter import export_bundle
 from sparcode.serving.item_changes import Changes
 from sparcode.serving.offline import recommend_file
 from sparcode.serving.updates import BundleUpdater
@@ -219,6 +220,12 @@ def test_a_bundle_without_histories_holds_no_users(tmp_path: Path) -> None:
     queries.write_text('{"user": "u1"}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"q\.jsonl:1: user: the bundle keeps no users.*--with_histories"):
         recommend_file(Retriever.load(path), queries, tmp_path / "r.jsonl")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_report_of_an_export_says_that_users_are_in_the_bundle(kept: bool, tmp_path: Path) -> None:
+    report = export_bundle(shop_request(tmp_path, tmp_path / "bundle", with_histories=kept))
+    assert ("their ids, items and features are in the bundle" in report.text()) == kept
 
 
 def test_histories_survive_updates_and_damage_is_found(tmp_path: Path) -> None:

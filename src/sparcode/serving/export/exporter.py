@@ -53,10 +53,12 @@ class BundleReport:
         }
         largest = [f"{name} {error:.1e}" for name, error in parts.items()]
         differences = ", ".join(largest) if verbose else f"at most {max(parts.values()):.1e}"
+        users = ["  users       their ids, items and features are in the bundle (--with_histories)"]
         return "\n".join(
             [
                 f"bundle {self.path}",
                 f"  model       {self.manifest.model}",
+                *(users if self.manifest.has_histories else []),
                 f"  size        {self.size_bytes:,} bytes in {len(self.manifest.files)} files",
                 f"  verified    {done.num_queries} queries answered as by the live model",
                 f"  differences {differences}",
