@@ -61,10 +61,15 @@ def configure_logging() -> None:
     """Sends the package's progress (INFO) and everybody's warnings to stderr as plain lines; idempotent."""
     root = logging.getLogger()
     if not any(isinstance(handler, _StderrHandler) for handler in root.handlers):
-        handler = _StderrHandler()
-        handler.setFormatter(_PlainFormatter("%(message)s"))
-        root.addHandler(handler)
+        root.addHandler(stderr_handler())
     logging.getLogger("sparcode").setLevel(logging.INFO)
+
+
+def stderr_handler() -> logging.Handler:
+    """Writes plain lines to stderr, above an open progress line."""
+    handler = _StderrHandler()
+    handler.setFormatter(_PlainFormatter("%(message)s"))
+    return handler
 
 
 def run_entry(main: Callable[[list[str]], None], argv: list[str]) -> int:

@@ -87,3 +87,7 @@ class TrainingError(SparcodeError):
     """Training cannot go on (for example a loss that is not finite); the run directory stays usable."""
 
     exit_code = 1
+
+
+class SparcodeWarning(UserWarning):
+    """What the functions of ``sparcode`` warn of where logging is not configured."""

@@ -21,6 +21,9 @@ from sparcode.errors import ConfigError
 RUN_CONFIG_NAME = "config.yaml"
 """File of a run directory with the resolved configuration."""
 
+RUN_DATASET_NAME = "dataset"
+"""Directory of a run directory with the data set, where that was made of data frames."""
+
 OPEN_KEYS = ("device", "crosses", "index", "eval", "export", "data.path", "data.dataset_dir")
 """Sections and keys that do not change what was trained by gradients."""
 
@@ -58,9 +61,13 @@ def load_run_config(
 def _with_data_found(config: Config, run_dir: Path) -> Config:
     """Relative paths of the data as named from the working directory, or else from one above the run.
 
-    A run is most often used where it was trained, and otherwise lies below that directory.
+    A run is most often used where it was trained, and otherwise lies below that directory. One that was
+    trained on data frames holds its data set, and says so by the same path twice.
     """
     data, found = config.data, {}
+    own = run_dir / RUN_DATASET_NAME
+    if data.path == data.dataset_dir and own.is_dir():
+        return config.model_copy(update={"data": data.model_copy(update={"dataset_dir": str(own)})})
     for parent in run_dir.resolve().parents:
         prepared, raw = parent / data.dataset_dir, None if data.path is None else parent / data.path
         if not (prepared / "dataset.json").is_file() and (raw is None or not raw.exists()):

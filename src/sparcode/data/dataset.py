@@ -32,6 +32,7 @@ from sparcode.data.dataset_directory import (
 from sparcode.data.interactions import Interactions
 from sparcode.data.known import check_known_counts
 from sparcode.data.pipeline import build_contents
+from sparcode.data.raw import RawInteractions
 from sparcode.data.sources import read_source
 from sparcode.errors import DataError
 from sparcode.types import FeatureRole, FeatureSpec
@@ -251,8 +252,12 @@ def prepare_dataset(config: DataConfig) -> Dataset:
     return Dataset.load(directory)
 
 
-def preprocess(config: DataConfig) -> Dataset:
+def preprocess(config: DataConfig, raw: RawInteractions | None = None) -> Dataset:
     """Read the raw data, filter, split and write ``data.dataset_dir`` (replacing an older data set).
+
+    Args:
+        config: the data section.
+        raw: what was read already, as of data frames; None = what ``config`` names is read.
 
     Raises:
         ConfigError: the data section asks for something that the raw data cannot give.
@@ -260,8 +265,9 @@ def preprocess(config: DataConfig) -> Dataset:
             nothing is left after filtering or splitting.
         OutputError: the directory cannot be written.
     """
-    logger.info("preprocessing %s from %s", config.name, config.path or f"the {config.source} generator")
-    raw = read_source(config)
+    if raw is None:
+        logger.info("preprocessing %s from %s", config.name, config.path or f"the {config.source} generator")
+        raw = read_source(config)
     check_known_counts(config, raw.counts())
     contents = build_contents(raw, config, relevant_section(config))
     write_dataset(Path(config.dataset_dir), contents)

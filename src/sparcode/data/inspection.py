@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,21 +66,29 @@ def guess_frames(
     return DataConfig.model_validate(values)
 
 
-def guess_tables(interactions: pl.DataFrame, items: pl.DataFrame | None, users: pl.DataFrame | None) -> Guess:
+def guess_tables(
+    interactions: pl.DataFrame,
+    items: pl.DataFrame | None,
+    users: pl.DataFrame | None,
+    given: Mapping[str, str] | None = None,
+) -> Guess:
     """Guess roles, kinds and events.
 
     Args:
         interactions: all columns, as text or typed.
         items: the item table, or None.
         users: the user table, or None.
+        given: columns of the interactions by role (``user``, ``item``, ``time``, ``rating``, ``event``) that
+            are known; others are guessed.
     """
-    guess = Guess()
-    user, item = _pair(interactions, items, users, guess)
+    guess, given = Guess(), given or {}
+    user, item = _pair(interactions, items, users, guess, given)
     guess.table |= {"user_column": user, "item_column": item}
-    free = [name for name in interactions.columns if name not in (user, item)]
-    time = named(free, "time") or next((name for name in free if _is_time(interactions[name])), None)
+    free = [name for name in interactions.columns if name not in (user, item, *given.values())]
+    time = given.get("time") or named(free, "time")
+    time = time or next((name for name in free if _is_time(interactions[name])), None)
     _guess_time(interactions, time, guess)
-    rating, event = named(free, "rating"), named(free, "event")
+    rating, event = (given.get(role) or named(free, role) for role in ("rating", "event"))
     if rating is not None and _fits(cast_number(interactions[rating])):
         guess.table["rating_column"] = rating
     if event is not None and interactions[event].n_unique() <= MAX_EVENTS:
@@ -103,12 +111,17 @@ def named(columns: Sequence[str], role: str) -> str | None:
 
 
 def _pair(
-    log: pl.DataFrame, items: pl.DataFrame | None, users: pl.DataFrame | None, guess: Guess
+    log: pl.DataFrame,
+    items: pl.DataFrame | None,
+    users: pl.DataFrame | None,
+    guess: Guess,
+    given: Mapping[str, str],
 ) -> tuple[str, str]:
     """Columns of user and item: by name, by the other tables, by how many values they have."""
-    found = {"user": named(log.columns, "user"), "item": named(log.columns, "item")}
+    columns = [name for name in log.columns if name not in given.values()]
+    found = {role: given.get(role) or named(columns, role) for role in ("user", "item")}
     for role, frame in (("item", items), ("user", users)):
-        free = [name for name in log.columns if name not in found.values()]
+        free = [name for name in columns if name not in found.values()]
         if found[role] is None and free:
             known = [] if frame is None else [_overlap(log[name], frame) for name in free]
             sizes = [log[name].n_unique() for name in free]

@@ -13,16 +13,17 @@ from sparcode.config.run_choice import BEST
 from sparcode.data.leaks import find_leaks
 from sparcode.errors import ConfigError
 from sparcode.evaluation import report as reports
+from sparcode.evaluation.baselines import CROSSES, POPULARITY
 from sparcode.evaluation.beyond_accuracy import beyond_accuracy
 from sparcode.evaluation.index_loss import IndexLoss, index_loss_warning
 from sparcode.evaluation.metrics import per_user_metrics, ranking_metrics
 from sparcode.evaluation.per_user import PerUser, write_per_user
 from sparcode.evaluation.query_set import QuerySet
-from sparcode.evaluation.rankers import IndexRanker, Ranker
+from sparcode.evaluation.rankers import IndexRanker, PopularityRanker, Ranker
 from sparcode.evaluation.rescoring_ranker import RescoringRanker
 from sparcode.files import check_writable, file_sha256, write_json
 from sparcode.index import BuildResult
-from sparcode.pipeline.crosses import cross_summary
+from sparcode.pipeline.crosses import cross_baseline, cross_summary
 from sparcode.pipeline.index import PARTS, index_summary
 from sparcode.pipeline.model_inputs import queries_of, query_length
 from sparcode.pipeline.runs import Run, exact_ranker, make_ranker, open_run
@@ -49,6 +50,37 @@ def evaluate_run(arguments: EvalArguments) -> dict[str, Any]:
             write_json(arguments.json_path, evaluation.report)
     run.world.leave()
     return evaluation.report
+
+
+def evaluate_beside(
+    arguments: EvalArguments, baselines: bool = True
+) -> tuple[PerUser, dict[str, dict[str, float]]]:
+    """Evaluate a run for every user, and the baselines on the same queries; nothing is written.
+
+    Args:
+        arguments: of eval.py.
+        baselines: whether they are measured.
+
+    Returns:
+        The evaluation, and metrics of popularity and (where the model has crosses) of crosses alone.
+
+    Raises:
+        ConfigError: no user has a target in the split.
+        CheckpointError, DataError: what the run refers to is missing or damaged.
+    """
+    run = open_run(arguments.config, arguments.run_dir)
+    evaluation = measure(run, arguments)
+    section, queries = run.config.eval, _queries_with_targets(run, arguments.split)
+    rankers: dict[str, Ranker] = {POPULARITY: PopularityRanker(run.dataset)} if baselines else {}
+    if baselines and run.crosses is not None:
+        rankers[CROSSES] = cross_baseline(run.crosses)
+    with Progress("measuring the baselines"):
+        rows = {
+            name: reports.relevance(ranker, queries, section.ks, section.exclude_seen, run.world)
+            for name, ranker in rankers.items()
+        }
+    run.world.leave()
+    return evaluation, rows
 
 
 def measure(run: Run, arguments: EvalArguments) -> PerUser:
