@@ -1,4 +1,4 @@
-"""Progress on stderr: one line that changes on a terminal, a plain line now and then in a log."""
+"""Progress on stderr: one line that changes on a terminal, a bar in a notebook, some lines in a log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import textwrap
 import threading
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -26,6 +26,20 @@ def columns_of(stream: TextIO) -> int:
         return os.get_terminal_size(stream.fileno()).columns or 80
     except (OSError, ValueError):
         return 80
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+def _notebook_bar(title: str, unit: str, total: int) -> Any:
+    from tqdm.auto import tqdm as bar
+
+    layout = None if unit else "{desc}: {elapsed}"
+    return bar(total=total or None, desc=title, unit=f" {unit}", leave=False, bar_format=layout)
 
 
 def write_line(text: str, stream: TextIO) -> None:
@@ -48,9 +62,9 @@ def _folded(line: str, width: int) -> str:
 class Progress:
     """A line that says what is going on, with a bar where something is counted.
 
-    On a terminal the line changes in place, at least once a second, and goes away at the end. In a log there
-    is a line every few seconds, and none for what takes less. Nothing is shown unless the package's progress
-    is logged (level INFO), as entry scripts do, or a stream is given.
+    On a terminal the line changes in place, at least once a second, and goes away at the end. In a notebook
+    it is a bar of tqdm. In a log there is a line every few seconds, and none for what takes less. Nothing is
+    shown unless the package's progress is logged (level INFO), as entry scripts do, or a stream is given.
 
     Args:
         title: what is going on.
@@ -76,8 +90,12 @@ class Progress:
         self._started = self._printed = time.monotonic()
         self._before = None if resumed else 0
         self._bar: tqdm | None = None
+        self._notebook: Any = None
         self._lock, self._closed = threading.Lock(), threading.Event()
         if not self._shown:
+            return
+        if stream is None and in_notebook():
+            self._notebook = _notebook_bar(title, unit, total)
             return
         if self._stream.isatty():
             self._bar = tqdm(bar_format="{desc}", file=self._stream, leave=False, desc=self._line())
@@ -107,8 +125,9 @@ class Progress:
         """Remove the line."""
         with self._lock:
             self._closed.set()
-            if self._bar is not None:
-                self._bar.close()
+            for bar in (self._bar, self._notebook):
+                if bar is not None:
+                    bar.close()
 
     @property
     def seconds(self) -> float:
@@ -120,14 +139,23 @@ class Progress:
             with self._lock:
                 self._show(_TICK)
 
+    def _draw_in_notebook(self) -> None:
+        bar = self._notebook
+        bar.total, bar.n = self._total or None, self._done
+        bar.set_postfix_str(self._note, refresh=False)
+        bar.refresh()
+
     def _show(self, every: float) -> None:
         """Write the line unless that was done a moment ago."""
         if self._closed.is_set() or not self._shown:
             return
-        now = time.monotonic()
-        if now - self._printed < (INTERVAL if self._bar is None else every):
+        now, drawn = time.monotonic(), self._bar is not None or self._notebook is not None
+        if now - self._printed < (every if drawn else INTERVAL):
             return
         self._printed = now
+        if self._notebook is not None:
+            self._draw_in_notebook()
+            return
         if self._bar is not None:
             self._bar.set_description_str(self._line())
             return

@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
+from typing import ClassVar
 
 import pytest
 
@@ -143,3 +145,41 @@ def test_a_bar_is_a_bar_and_a_status_counts_seconds(screen: tuple[Screen, int]) 
     assert "loss 12.3456, 123,456 samples/s, 123.4 min left" in half
     assert any("compiling the step" in line for line in bars)
     assert "loading something large ... 1 s" in drawn
+
+
+class _Kernel:
+    config: ClassVar[dict[str, object]] = {"IPKernelApp": {}}
+
+
+def test_a_notebook_gets_a_bar_of_tqdm(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    notebook = ModuleType("IPython")
+    notebook.get_ipython = _Kernel  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    monkeypatch.setattr(module, "_REDRAWN", 0.0)
+    seen: list[tuple[int, int, str]] = []
+
+    class Bar:
+        def __init__(self, **options: object) -> None:
+            self.n, self.total, self.note = 0, options["total"], ""
+            assert options["desc"] == "index:"
+
+        def set_postfix_str(self, note: str, refresh: bool) -> None:
+            self.note = note
+
+        def refresh(self) -> None:
+            seen.append((self.n, self.total, self.note))  # type: ignore[arg-type]
+
+        def close(self) -> None:
+            seen.append((-1, -1, "closed"))
+
+    monkeypatch.setattr("tqdm.auto.tqdm", Bar)
+    caplog.set_level(logging.INFO, "sparcode")
+    with Progress("index:", "pairs") as progress:
+        progress.update(3, 8)
+        progress.update(8, note="half")
+    assert seen == [(3, 8, ""), (8, 8, "half"), (-1, -1, "closed")]
+    stream = io.StringIO()
+    with Progress("index:", "pairs", stream=stream):
+        assert len(seen) == 3  # a stream that is given is no notebook

@@ -147,9 +147,7 @@ class Run:
                 self._recommender = Recommender(self.config, self.path)
             if queries is None:
                 queries = self._recommender.queries_of(names)
-            return self._recommender.recommend(
-                names or range(len(queries)), queries, k, where, exclude_seen
-            )
+            return self._recommender.recommend(names or range(len(queries)), queries, k, where, exclude_seen)
 
     def export(
         self,

@@ -127,7 +127,7 @@ def _pair(
             sizes = [log[name].n_unique() for name in free]
             best = max(range(len(free)), key=lambda n: (known[n] if known else 0.0, sizes[n]))
             found[role] = free[best]
-            guess.warnings.append(f"no column is named like a {role}: {free[best]} was taken for it")
+            guess.warnings.append(f"no column is named like one of {role}s: {free[best]} was taken for it")
     return found["user"] or log.columns[0], found["item"] or log.columns[-1]
 
 

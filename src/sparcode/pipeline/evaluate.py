@@ -23,7 +23,7 @@ from sparcode.evaluation.rankers import IndexRanker, PopularityRanker, Ranker
 from sparcode.evaluation.rescoring_ranker import RescoringRanker
 from sparcode.files import check_writable, file_sha256, write_json
 from sparcode.index import BuildResult
-from sparcode.pipeline.crosses import cross_baseline, cross_summary
+from sparcode.pipeline.crosses import cross_baseline, cross_summary, fit_crosses
 from sparcode.pipeline.index import PARTS, index_summary
 from sparcode.pipeline.model_inputs import queries_of, query_length
 from sparcode.pipeline.runs import Run, exact_ranker, make_ranker, open_run
@@ -62,7 +62,7 @@ def evaluate_beside(
         baselines: whether they are measured.
 
     Returns:
-        The evaluation, and metrics of popularity and (where the model has crosses) of crosses alone.
+        The evaluation, and metrics of popularity and (unless ``crosses.kind`` is none) of crosses alone.
 
     Raises:
         ConfigError: no user has a target in the split.
@@ -70,10 +70,13 @@ def evaluate_beside(
     """
     run = open_run(arguments.config, arguments.run_dir)
     evaluation = measure(run, arguments)
-    section, queries = run.config.eval, _queries_with_targets(run, arguments.split)
     rankers: dict[str, Ranker] = {POPULARITY: PopularityRanker(run.dataset)} if baselines else {}
-    if baselines and run.crosses is not None:
-        rankers[CROSSES] = cross_baseline(run.crosses)
+    crosses = run.crosses
+    if baselines and run.config.crosses.kind != "none":
+        crosses = crosses or fit_crosses(run.config, run.dataset)  # the model may be served without them
+        rankers[CROSSES] = cross_baseline(crosses)
+    section, length = run.config.eval, query_length(run.config, crosses)
+    queries = queries_of(run.config, run.dataset, arguments.split, length)
     with Progress("measuring the baselines"):
         rows = {
             name: reports.relevance(ranker, queries, section.ks, section.exclude_seen, run.world)
