@@ -96,8 +96,8 @@ print(report.per_user["ndcg@10"].describe())
 print(run.recommend(users=["u1", "u2"], k=5))
 
 # %%
-shoes = run.recommend(histories=[views.sku[views.uid == "u3"].tolist()], k=5, where='category has "Shoes"')
-print(shoes)
+history = views.sku[views.uid == "u3"].tolist()
+print(run.recommend(histories=[history], k=5, where='price < 30 and category under "Shoes"'))
 
 # %% [markdown]
 # ## Export

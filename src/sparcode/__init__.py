@@ -168,6 +168,7 @@ def export(
     run_dir: str | PathLike[str],
     output: str | PathLike[str],
     *,
+    with_histories: bool = False,
     overrides: Mapping[str, Any] | None = None,
     verbose: bool = False,
 ) -> BundleDirectory:
@@ -178,4 +179,4 @@ def export(
     """
     from sparcode.api import Run
 
-    return Run(run_dir).export(output, overrides=overrides, verbose=verbose)
+    return Run(run_dir).export(output, with_histories=with_histories, overrides=overrides, verbose=verbose)

@@ -153,6 +153,7 @@ class Run:
         self,
         output: str | PathLike[str],
         *,
+        with_histories: bool = False,
         overrides: Mapping[str, Any] | None = None,
         verbose: bool = False,
     ) -> BundleDirectory:
@@ -160,6 +161,7 @@ class Run:
 
         Args:
             output: bundle directory to write.
+            with_histories: keep items and features of every user, so that queries may name one.
             overrides: dotted key -> value of what export may change.
             verbose: show progress on stderr.
 
@@ -172,7 +174,8 @@ class Run:
             >>> bundle = run.export("bundles/shop")
             >>> retriever = bundle.load()
         """
-        arguments = ExportArguments(self._config_with(overrides), self.path, Path(output))
+        config = self._config_with(overrides)
+        arguments = ExportArguments(config, self.path, Path(output), with_histories=with_histories)
         with shown(verbose):
             from sparcode.pipeline.export import export_run
 

@@ -14,11 +14,9 @@ import pandas as pd
 from sparcode.config.arguments import ExportArguments
 from sparcode.config.run_choice import BEST
 from sparcode.config.schema import Config
-from sparcode.data.dataset import Dataset
 from sparcode.errors import DataError, UsageError
 from sparcode.pipeline.export import export_run
-from sparcode.pipeline.runs import load_data
-from sparcode.serving.export.real_queries import raw_features
+from sparcode.serving.bundle import Bundle
 from sparcode.serving.retriever import Recommendation, Retriever
 
 _LOG = logging.getLogger(__name__)
@@ -43,10 +41,8 @@ class Recommender:
         self._exported_from = _stamp(self._checkpoint)
         self._home = tempfile.TemporaryDirectory(prefix="sparcode-")
         bundle = Path(self._home.name) / "bundle"
-        export_run(ExportArguments(config, run_dir, bundle))
+        export_run(ExportArguments(config, run_dir, bundle, with_histories=True))
         self._retriever = Retriever.load(bundle, verify=False)
-        self._config, self._dataset = config, load_data(config)
-        self._users = {name: number for number, name in enumerate(self._dataset.user_ids)}
 
     @property
     def is_current(self) -> bool:
@@ -54,30 +50,24 @@ class Recommender:
         return _stamp(self._checkpoint) == self._exported_from
 
     def queries_of(self, users: Sequence[str]) -> list[dict[str, Any]]:
-        """Queries of users of the data set: all their interactions, oldest first, and their features.
+        """Queries of users of the data set, whose items and features the bundle keeps.
 
         Raises:
             DataError: unknown users.
         """
-        unknown = [user for user in users if user not in self._users]
+        kept = self._retriever.bundle.histories
+        known = {} if kept is None else kept.numbers
+        unknown = [user for user in users if user not in known]
         if unknown:
             more = f" and {len(unknown) - 3:,} more" if len(unknown) > 3 else ""
             raise DataError(
                 "unknown users" if len(unknown) > 1 else "unknown user",
                 where="users",
-                expected=f"users of data set {self._dataset.name}",
+                expected="users of the data set that the run was trained on",
                 received=", ".join(map(repr, unknown[:3])) + more,
                 remedy="give the items of new users as histories=",
             )
-        return [self._query(self._users[user]) for user in users]
-
-    def _query(self, user: int) -> dict[str, Any]:
-        data = self._dataset
-        items = np.concatenate([part.of(user) for part in (data.train, data.valid, data.test)])
-        specs = data.user_features if self._config.data.use_user_features else ()
-        rows = [data.user_arrays[spec.name][user] for spec in specs]
-        history = [data.item_ids[item - 1] for item in items]
-        return {"history": history, "features": raw_features(data, specs, rows)}
+        return [{"user": user} for user in users]
 
     def recommend(
         self,
@@ -108,7 +98,7 @@ class Recommender:
             _LOG.warning(
                 "%d of %d queries know no item: they get the most popular ones", popular, len(answers)
             )
-        return _frame(names, answers, self._dataset)
+        return _frame(names, answers, self._retriever.bundle)
 
 
 def queries_of_histories(histories: Any) -> list[dict[str, Any]]:
@@ -149,7 +139,7 @@ def _is_list(values: object) -> bool:
     return hasattr(values, "__iter__") and not isinstance(values, str | bytes | Mapping)
 
 
-def _frame(names: Sequence[Any], answers: Sequence[Recommendation], dataset: Dataset) -> pd.DataFrame:
+def _frame(names: Sequence[Any], answers: Sequence[Recommendation], bundle: Bundle) -> pd.DataFrame:
     sizes = [len(answer.items) for answer in answers]
     found = [pair for answer in answers for pair in answer.items]
     items = [item for item, _ in found]
@@ -157,8 +147,8 @@ def _frame(names: Sequence[Any], answers: Sequence[Recommendation], dataset: Dat
         "user": [name for name, size in zip(names, sizes, strict=True) for _ in range(size)],
         "item": items,
     }
-    if dataset.item_titles is not None:
-        titles = dict(zip(dataset.item_ids, dataset.item_titles, strict=True))
+    if bundle.titles is not None:
+        titles = dict(zip(bundle.item_ids, bundle.titles, strict=True))
         columns["title"] = [titles[item] for item in items]
     columns["score"] = np.array([score for _, score in found], np.float64)
     columns["rank"] = np.concatenate([np.arange(1, size + 1) for size in (*sizes, 0)]).astype(np.int64)

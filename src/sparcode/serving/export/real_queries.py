@@ -50,7 +50,7 @@ def real_queries(request: ExportRequest) -> RealQueries:
         raw=[
             {
                 "history": [dataset.item_ids[item - 1] for item in seen[number]],
-                "features": raw_features(dataset, request.user_features, [values[number] for values in rows]),
+                "features": _raw_features(request, [values[number] for values in rows]),
             }
             for number in range(count)
         ],
@@ -65,19 +65,10 @@ def _users(dataset: Dataset) -> tuple[str, NDArray[np.int64]]:
     return "valid", np.arange(dataset.num_users)
 
 
-def raw_features(
-    dataset: Dataset, specs: Sequence[FeatureSpec], rows: Sequence[NDArray[Any]]
-) -> dict[str, Any]:
-    """Features of one user as a query states them.
-
-    Args:
-        dataset: with the vocabularies.
-        specs: user features.
-        rows: the user's row of each.
-    """
+def _raw_features(request: ExportRequest, rows: Sequence[NDArray[Any]]) -> dict[str, Any]:
     return {
-        spec.name: _raw_value(spec, row, dataset.user_vocab.get(spec.name, []))
-        for spec, row in zip(specs, rows, strict=True)
+        spec.name: _raw_value(spec, row, request.dataset.user_vocab.get(spec.name, []))
+        for spec, row in zip(request.user_features, rows, strict=True)
     }
 
 
