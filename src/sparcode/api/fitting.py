@@ -12,6 +12,7 @@ from sparcode.api.run import Run, overrides_of
 from sparcode.config.arguments import TrainArguments
 from sparcode.config.loader import Override, build_config, read_config_file
 from sparcode.config.run import RUN_DATASET_NAME
+from sparcode.config.run_choice import LAST
 from sparcode.config.schema import Config
 from sparcode.config.yaml_text import Document
 from sparcode.errors import CheckpointError, OutputError, UsageError
@@ -100,7 +101,7 @@ def _document(config: ConfigLike | None) -> tuple[Document, str]:
 
 def _check_directory(run_dir: Path, resume: bool) -> None:
     """Refuse a directory that holds a run, or to resume one that does not."""
-    last = run_dir / "checkpoints" / "last.ckpt"
+    last = run_dir / LAST
     if last.exists() and not resume:
         raise OutputError(
             "the run directory already holds a run",

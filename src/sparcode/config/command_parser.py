@@ -124,14 +124,7 @@ def build_parser(
         type=Path,
         help=config_help or f"YAML file of what differs from the defaults (default: {DEFAULT_CONFIG_NAME})",
     )
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        dest="settings",
-        action="append",
-        default=[],
-        help="set a key such as train.epochs=3, before the file; may be repeated",
-    )
+    add_set_flag(parser, "set a key such as train.epochs=3, before the file; may be repeated")
     parser.add_argument(
         "--data_path", metavar="PATH", help="raw data (data.path), or a data set directory (data.dataset_dir)"
     )
@@ -146,6 +139,13 @@ def build_parser(
     return parser
 
 
+def add_set_flag(parser: EntryParser, help_text: str) -> None:
+    """``--set``, as ``settings``."""
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", dest="settings", action="append", default=[], help=help_text
+    )
+
+
 def add_device_flags(parser: EntryParser) -> None:
     """``--device_target`` and ``--device_id``."""
     parser.add_argument("--device_target", choices=DEVICE_TARGETS, help="device that runs the networks")
@@ -158,7 +158,7 @@ def device_of(flags: argparse.Namespace) -> DeviceConfig:
     Raises:
         ConfigError: there is no such device.
     """
-    overrides = _named_overrides(flags, DEVICE_KEYS)
+    overrides = named_overrides(flags, DEVICE_KEYS)
     return build_config(Document({}, {}), overrides, "command line").device
 
 
@@ -192,7 +192,7 @@ def config_overrides(flags: argparse.Namespace, keys: Mapping[str, str]) -> list
     Raises:
         UsageError: two flags, or a flag and ``--set``, give a key different values.
     """
-    overrides = _named_overrides(flags, {**DEVICE_KEYS, **keys})
+    overrides = named_overrides(flags, {**DEVICE_KEYS, **keys})
     if flags.data_path is not None:
         prepared = (Path(flags.data_path) / "dataset.json").is_file()
         overrides.append(
@@ -202,7 +202,8 @@ def config_overrides(flags: argparse.Namespace, keys: Mapping[str, str]) -> list
     return [*flags.settings, *overrides]
 
 
-def _named_overrides(flags: argparse.Namespace, keys: Mapping[str, str]) -> list[Override]:
+def named_overrides(flags: argparse.Namespace, keys: Mapping[str, str]) -> list[Override]:
+    """What flags set that were given: name of the flag, without dashes -> configuration key."""
     given = {name: getattr(flags, name) for name in keys}
     return [_named(keys[name], name, value) for name, value in given.items() if value is not None]
 

@@ -8,8 +8,13 @@ from pathlib import Path
 
 from sparcode.config.arguments import EvalArguments
 from sparcode.config.command_lines import SPLITS
-from sparcode.config.command_parser import DEVICE_KEYS, EntryParser, add_device_flags
-from sparcode.config.loader import Override
+from sparcode.config.command_parser import (
+    DEVICE_KEYS,
+    EntryParser,
+    add_device_flags,
+    add_set_flag,
+    named_overrides,
+)
 from sparcode.config.retrievers import suitable_retriever
 from sparcode.config.run import load_run_config
 from sparcode.errors import UsageError
@@ -61,14 +66,7 @@ def parse_compare(argv: Sequence[str]) -> CompareArguments:
         metavar="NAMES",
         help="metrics to print, such as ndcg@10,mrr@10 (default: recall and NDCG)",
     )
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        dest="settings",
-        action="append",
-        default=[],
-        help="set a key of crosses, index or eval for all runs; may be repeated",
-    )
+    add_set_flag(parser, "set a key of crosses, index or eval for all runs; may be repeated")
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write all figures to FILE")
     parser.add_argument(
         "--plot", metavar="FILE", type=Path, help="draw accuracy against time (PNG, SVG, PDF)"
@@ -76,10 +74,7 @@ def parse_compare(argv: Sequence[str]) -> CompareArguments:
     add_device_flags(parser)
     flags = parser.parse(argv)
     baseline = _baseline(flags.runs, flags.baseline)
-    settings: list[str | Override] = [*flags.settings]
-    for flag, key in DEVICE_KEYS.items():
-        if (value := getattr(flags, flag)) is not None:
-            settings.append(Override(key, value, f"--{flag} {value}"))
+    settings = [*flags.settings, *named_overrides(flags, DEVICE_KEYS)]
     runs = []
     for run_dir in flags.runs:
         config = load_run_config(run_dir, settings)

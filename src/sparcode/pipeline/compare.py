@@ -19,6 +19,7 @@ from sparcode.data.dataset import relevant_section
 from sparcode.errors import DataError, SparcodeError, UsageError
 from sparcode.evaluation.comparison import CONFIDENCE, NUM_RESAMPLES, SEED, PairedBootstrap
 from sparcode.evaluation.comparison_plot import draw_comparison
+from sparcode.evaluation.metrics import RANKING_METRICS
 from sparcode.evaluation.per_user import PerUser, read_per_user, write_per_user
 from sparcode.extras import import_extra
 from sparcode.files import check_writable, write_json
@@ -117,7 +118,7 @@ def _metric_names(arguments: CompareArguments) -> list[str]:
     ks = arguments.runs[0].config.eval.ks
     if arguments.metrics is None:
         return [f"{name}@{k}" for k in ks for name in ("recall", "ndcg")]
-    known = [f"{name}@{k}" for k in ks for name in ("precision", "recall", "ndcg", "hit_rate", "mrr")]
+    known = [f"{name}@{k}" for k in ks for name in RANKING_METRICS]
     for name in arguments.metrics:
         if name not in known:
             raise UsageError("not measured", where="--metrics", expected=" | ".join(known), received=name)

@@ -18,14 +18,12 @@ def export_run(arguments: ExportArguments) -> BundleReport | None:
         nothing.
     """
     run = open_run(arguments.config, arguments.run_dir)
-    network = run.network
-    has_codes = isinstance(network, SparCode)
-    codebooks = network.term_codebooks() if has_codes else None
-    index = None if has_codes else cross_index(run.config, run.crosses)
-    if has_codes:
+    network, served, codebooks = run.network, run.served, None
+    if not isinstance(network, SparCode):
+        index = cross_index(run.config, run.crosses)
+    else:
+        codebooks = network.term_codebooks()
         index = build_run_index(run, arguments.run_dir / PARTS).index
-    served = run.served
-    if has_codes:
         summary = summarize(run.model, served, arguments.run_dir, run.world)
         if run.world.first:
             warn_of_index_loss(summary, run.config, served)

@@ -11,6 +11,7 @@ from sparcode.training import runtime  # isort: skip
 
 from sparcode.config.loader import config_differences
 from sparcode.config.run import check_data_found
+from sparcode.config.run_choice import BEST
 from sparcode.config.schema import Config
 from sparcode.crosses import CrossTable
 from sparcode.data.dataset import Dataset, prepare_dataset
@@ -126,7 +127,7 @@ def open_run(config: Config, run_dir: Path) -> Run:
     """
     check_data_found(config, run_dir)
     world = runtime.configure(config.device, config.seed)
-    path = run_dir / "checkpoints" / "best.ckpt"
+    path = run_dir / BEST
     parameters, meta = read_checkpoint(path)
     stored = stored_config(path, meta)
     differing = [key for key in config_differences(stored, config) if key.startswith("model.")]

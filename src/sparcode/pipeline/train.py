@@ -18,7 +18,7 @@ from sparcode.config.arguments import TrainArguments
 from sparcode.config.by_size import filled_from
 from sparcode.config.loader import config_differences, dump_config
 from sparcode.config.run import RUN_CONFIG_NAME
-from sparcode.config.run_choice import FINISHED_NAME
+from sparcode.config.run_choice import BEST, FINISHED_NAME, LAST
 from sparcode.config.schema import Config
 from sparcode.data.batching import BatchSource, make_batches
 from sparcode.data.dataset import Dataset
@@ -120,7 +120,7 @@ def train_run(arguments: TrainArguments) -> None:
     fitted, run_dir = fit_run(arguments), arguments.output_dir
     config, dataset, network, world = fitted.config, fitted.dataset, fitted.network, fitted.world
     state = fitted.state
-    best = run_dir / "checkpoints" / "best.ckpt"
+    best = run_dir / BEST
     parameters, meta = read_checkpoint(best)
     load_into(best, parameters, [network])
     model = TrainedModel(config, dataset, network, meta.step)
@@ -147,7 +147,7 @@ def _new(config: Config, run_dir: Path) -> Config:
     Raises:
         OutputError
     """
-    if _last(run_dir).exists():
+    if (run_dir / LAST).exists():
         raise OutputError(
             "the run directory already holds a run",
             where=run_dir,
@@ -162,7 +162,7 @@ def _resumed(config: Config, run_dir: Path) -> Config:
     Raises:
         CheckpointError: there is no checkpoint, or one of another configuration.
     """
-    last = _last(run_dir)
+    last = run_dir / LAST
     _, meta = read_checkpoint(last)
     stored = stored_config(last, meta)
     config = filled_from(config, stored)
@@ -179,10 +179,6 @@ def _resumed(config: Config, run_dir: Path) -> Config:
             remedy="resume with the configuration of the run (config.yaml beside it)",
         )
     return config
-
-
-def _last(run_dir: Path) -> Path:
-    return run_dir / "checkpoints" / "last.ckpt"
 
 
 def step_inputs(

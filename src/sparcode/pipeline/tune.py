@@ -15,6 +15,7 @@ from sparcode.training import runtime  # isort: skip
 
 from sparcode.config.arguments import TrainArguments
 from sparcode.config.loader import flatten
+from sparcode.config.run_choice import LAST
 from sparcode.config.tune_command import TuneArguments
 from sparcode.config.yaml_text import write_document
 from sparcode.errors import ConfigError, TrainingError, UsageError
@@ -140,7 +141,7 @@ def _repeat(arguments: TuneArguments, study: TuningStudy) -> Outcome:
             except FAULTS as error:
                 _LOG.warning("trial %d failed with seed %d: %s", outcome.number, seed, error)
             study.record_seed(outcome, seed, value)
-            shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
+            shutil.rmtree(run_dir / LAST.parent, ignore_errors=True)
             gc.collect()
     return max(study.best(REPEATED), key=lambda outcome: -1.0 if outcome.score is None else outcome.score)
 
@@ -153,11 +154,11 @@ def _run_dir(arguments: TuneArguments, number: int, seed: int | None = None) -> 
 def _keep_checkpoints(arguments: TuneArguments, study: TuningStudy, kept: Sequence[int]) -> None:
     """Remove the checkpoints of all trials that have ended but some, of which the best one is kept."""
     for outcome in study.outcomes():
-        checkpoints = _run_dir(arguments, outcome.number) / "checkpoints"
+        run_dir = _run_dir(arguments, outcome.number)
         if outcome.number in kept:
-            (checkpoints / "last.ckpt").unlink(missing_ok=True)
+            (run_dir / LAST).unlink(missing_ok=True)
         else:
-            shutil.rmtree(checkpoints, ignore_errors=True)
+            shutil.rmtree(run_dir / LAST.parent, ignore_errors=True)
 
 
 def _plain(arguments: TuneArguments) -> list[dict[str, Any]]:
